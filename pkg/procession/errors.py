@@ -1,0 +1,183 @@
+"""Every exception that Procession raises on purpose.
+
+    ProcessionError
+     |-- GraphError                also ValueError      a graph that makes no sense
+     |    |-- GradientError                             no gradient, or one that would be wrong
+     |-- UnknownOperatorError      also AttributeError  net.Rleu(...)
+     |-- UnknownArgumentError      also TypeError       net.Relu(x, slope=1)
+     |-- OperatorSignatureError    also TypeError       too few inputs, or something that is no blob
+     |-- RunnableTypeError         also TypeError       session.run(42)
+     |-- BlobNotFoundError         also KeyError        nobody wrote that blob
+     |-- BlobIsolationError        also RuntimeError    another node has it, this one may not see it
+     |-- OutputNotReadyError       also RuntimeError    fetch before run
+     |-- OperatorError             also RuntimeError    a kernel raised
+     |-- SerializationError        also TypeError       something that cannot travel to a worker
+     |-- SharedMemoryError         also MemoryError     /dev/shm or a memory_limit is full
+     |-- NodeDiedError             also RuntimeError    a worker process ended in the middle of things
+     |-- RunTimeoutError           also TimeoutError    a run took longer than it was given
+     |-- SessionClosedError        also RuntimeError    run after close
+
+Catch `ProcessionError` for all of them, or the builtin that you would have caught
+anyway. What an error knows beyond its message stands in its attributes, which are
+`None` where they do not apply. All of them can be pickled: they cross from a worker
+to the coordinator as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ProcessionError(Exception):
+    """The root of the tree above; `str(error)` is always the whole message."""
+
+    message: str
+
+    def __init__(self, message: str = "", **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.__dict__.update(details)
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of the message, OSError its errno.
+        return self.message
+
+
+class GraphError(ProcessionError, ValueError):
+    """A net, step, plan or task that was put together in a way that has no meaning."""
+
+
+class GradientError(GraphError):
+    """An operator on the way back has no gradient, or a blob it needs was overwritten."""
+
+
+class UnknownOperatorError(ProcessionError, AttributeError):
+    """No operator of that name is registered. `operator`, `suggestions`."""
+
+    operator: str | None = None
+    suggestions: tuple[str, ...] = ()
+
+
+class UnknownArgumentError(ProcessionError, TypeError):
+    """The operator has no such argument. `operator`, `argument`."""
+
+    operator: str | None = None
+    argument: str | None = None
+
+
+class OperatorSignatureError(ProcessionError, TypeError):
+    """Inputs, outputs or arguments that the operator cannot be called with. `operator`."""
+
+    operator: str | None = None
+
+
+class RunnableTypeError(ProcessionError, TypeError):
+    """A session was given something that it cannot run."""
+
+
+class BlobNotFoundError(ProcessionError, KeyError):
+    """No such blob in the workspace. `blob`, `node`, `elsewhere` (nodes that have one)."""
+
+    blob: str | None = None
+    node: str | None = None
+    elsewhere: tuple[str, ...] = ()
+
+
+class BlobIsolationError(ProcessionError, RuntimeError):
+    """A task reads a blob of another node. `blob`, `task`, `reader`, `owner` (node names)."""
+
+    blob: str | None = None
+    task: str | None = None
+    reader: str | None = None
+    owner: str | None = None
+
+
+class OutputNotReadyError(ProcessionError, RuntimeError):
+    """A task output was asked for its value before any run gave it one."""
+
+
+class OperatorError(ProcessionError, RuntimeError):
+    """A kernel raised; the original exception is the `__cause__`.
+
+    `net`, `operator` (its type), `node`, `task`, `source` (the line of the user's script
+    that added it), `remote_traceback` (the traceback as text, from the process where
+    it happened).
+    """
+
+    net: str | None = None
+    operator: str | None = None
+    node: str | None = None
+    task: str | None = None
+    source: str | None = None
+    remote_traceback: str | None = None
+
+
+class SerializationError(ProcessionError, TypeError):
+    """Something could not be pickled here, or not be unpickled there. `what` names it."""
+
+    what: str | None = None
+
+
+class SharedMemoryError(ProcessionError, MemoryError):
+    """Shared memory could not be had. `needed`, `available`, `limit` in bytes, `node`."""
+
+    needed: int | None = None
+    available: int | None = None
+    limit: int | None = None
+    node: str | None = None
+
+
+class NodeDiedError(ProcessionError, RuntimeError):
+    """A worker process is gone, and with it the blobs of its node.
+
+    `node`, `pid`, `exitcode` (as in `subprocess`: negative for a signal), `signal` (its
+    name), `task` and `operator` (what it was doing, if it was doing anything).
+    """
+
+    node: str | None = None
+    pid: int | None = None
+    exitcode: int | None = None
+    signal: str | None = None
+    task: str | None = None
+    operator: str | None = None
+
+
+class RunTimeoutError(ProcessionError, TimeoutError):
+    """The run did not end in time. `timeout` in seconds, `killed` (nodes lost by it)."""
+
+    timeout: float | None = None
+    killed: tuple[str, ...] = ()
+
+
+class SessionClosedError(ProcessionError, RuntimeError):
+    """The session was closed before."""
+
+
+class RemoteError(Exception):
+    """Stands in for an exception of a worker that could not be brought here as it was.
+
+    Its text is the original's type and message.
+    """
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it carries one, it is none
+    """Carries a worker's traceback, as text, into the chain that Python prints."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def nearest(name: str, candidates: Iterable[str], most: int = 3) -> tuple[str, ...]:
+    """The candidates that `name` was most likely meant to be, best first."""
+    by_fold: dict[str, str] = {}
+    for candidate in candidates:
+        by_fold.setdefault(candidate.casefold(), candidate)
+    close = difflib.get_close_matches(name.casefold(), by_fold, n=most, cutoff=0.6)
+    return tuple(by_fold[fold] for fold in close)
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """' Did you mean ...?' with the nearest names, or nothing when none is near."""
+    close = nearest(name, candidates)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
