@@ -1,0 +1,248 @@
+"""What an operator is, and the table of all of them.
+
+An operator is declared once, by decorating its kernel:
+
+    @operator("Relu", gradient=[emit("ReluGradient", "O0 GO0", "GI0")])
+    def relu(x, *, out=None):
+        '''The larger of x and 0, elementwise.'''
+        return np.maximum(x, 0, out=out)
+
+The kernel is a plain function of NumPy arrays. Its signature *is* the declaration of
+the operator: positional parameters are inputs (with a default of None: optional; `*xs`:
+any number), keyword-only parameters are arguments with their defaults, the docstring is the
+documentation. `net.Relu(...)`, `dir(net)`, "did you mean" and the reference are made from it.
+
+Three keyword-only names are not arguments but requests to whoever runs the kernel:
+
+`out`      the kernel can write its one result into a given array. It must be right when
+           `out` is one of the inputs, as NumPy's own functions are. The result's shape and dtype
+           must follow from the inputs' shapes and dtypes and the arguments alone. A kernel may
+           ignore `out` and return something else.
+`rng`      a `numpy.random.Generator`, the operator's own (see `Net.set_rand_seed`).
+`context`  a `Context`: the blobs' names, the workspace. Only for operators that are about
+           those, such as Print and Python.
+
+A kernel returns one value, or a tuple when it has several outputs. What it returns is
+given away: never an input, nor a view of one, unless it is `out`. It must not write into
+its inputs.
+
+A gradient is a table of rules over the symbols I0, O0 (the forward operator's inputs and
+outputs), GO0 (gradients of its outputs) and GI0 (gradients of its inputs, to be made),
+or a function of (number of inputs, arguments) that returns such a table.
+`gradient=STOPS` says that nothing flows back through it; without a `gradient` the operator
+cannot be differentiated, and asking for it is an error.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+from procession.errors import UnknownOperatorError, did_you_mean, nearest
+
+RESERVED = ("out", "rng", "context")
+REQUIRED: Any = inspect.Parameter.empty
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+class Context(Protocol):
+    """What a kernel that asks for `context` is told about where it runs."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    workspace: Any
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a gradient: run `type` on `inputs` to make `outputs` (symbols).
+
+    `arguments` of None hands on those of the forward operator that `type` knows. A `type`
+    of None is an alias: the gradient `outputs[0]` simply is the blob `inputs[0]`.
+    """
+
+    type: str | None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    arguments: Mapping[str, Any] | None = None
+
+
+Rules = Sequence[Rule]
+GradientFunction = Callable[[int, Mapping[str, Any]], Rules]
+
+STOPS: Rules = ()
+"""A gradient for operators through which nothing flows back."""
+
+_SYMBOL = re.compile(r"(I|O|GO|GI)\d+\Z")
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    symbols = tuple(text.split())
+    for symbol in symbols:
+        assert _SYMBOL.match(symbol), f"{symbol!r} is not one of I0, O0, GO0, GI0, ..."
+    return symbols
+
+
+def emit(type: str, inputs: str, outputs: str, **arguments: Any) -> Rule:
+    """A rule that runs one operator, e.g. `emit("ReluGradient", "O0 GO0", "GI0")`.
+
+    Without `arguments` the forward operator's own are handed on, as far as `type` has them.
+    """
+    return Rule(type, _symbols(inputs), _symbols(outputs), arguments or None)
+
+
+def alias(source: str, target: str) -> Rule:
+    """A rule that runs nothing: the gradient `target` is the blob `source`."""
+    return Rule(None, _symbols(source), _symbols(target))
+
+
+@dataclass(frozen=True)
+class Definition:
+    """An operator as registered. Made by `operator`, never by hand."""
+
+    name: str
+    kernel: Callable[..., Any]
+    min_inputs: int
+    max_inputs: int | None
+    """None: any number."""
+    input_names: tuple[str, ...]
+    min_outputs: int
+    max_outputs: int | None
+    arguments: Mapping[str, Any]
+    """Argument -> default; `REQUIRED` where it has none."""
+    gradient: Rules | GradientFunction | None
+    documentation: str
+    requests: frozenset[str] = field(default_factory=frozenset)
+    """Which of `RESERVED` the kernel wants."""
+
+    def rules(self, inputs: int, arguments: Mapping[str, Any]) -> Rules | None:
+        """The gradient's table for a use of this operator, None if it has no gradient."""
+        if callable(self.gradient):
+            return self.gradient(inputs, {**self.arguments, **arguments})
+        return self.gradient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arguments are a mapping proxy, which does not pickle.
+        state = {**self.__dict__, "arguments": dict(self.arguments)}
+        return _rebuild, (state,)
+
+
+def _rebuild(state: dict[str, Any]) -> Definition:
+    return Definition(**{**state, "arguments": MappingProxyType(state["arguments"])})
+
+
+def define(
+    name: str,
+    kernel: Callable[..., Any],
+    *,
+    outputs: int | tuple[int, int | None] = 1,
+    gradient: Rules | GradientFunction | None = None,
+) -> Definition:
+    """Read a kernel's signature into a `Definition`, without registering it."""
+    least, most, names = 0, 0, []
+    arguments: dict[str, Any] = {}
+    requests = set()
+    unbounded = False
+    for parameter in inspect.signature(kernel).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            unbounded = True
+            names.append(f"*{parameter.name}")
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            raise TypeError(
+                f"operator {name}: name the arguments one by one, not **{parameter.name}"
+            )
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            most += 1
+            least += parameter.default is parameter.empty
+            names.append(parameter.name)
+        elif parameter.name in RESERVED:
+            requests.add(parameter.name)
+        else:
+            arguments[parameter.name] = parameter.default
+    fewest, many = (outputs, outputs) if isinstance(outputs, int) else outputs
+    if "out" in requests and (fewest, many) != (1, 1):
+        raise TypeError(f"operator {name}: `out` is for operators with exactly one output")
+    return Definition(
+        name=name,
+        kernel=kernel,
+        min_inputs=least,
+        max_inputs=None if unbounded else most,
+        input_names=tuple(names),
+        min_outputs=fewest,
+        max_outputs=many,
+        arguments=MappingProxyType(arguments),
+        gradient=gradient,
+        documentation=inspect.getdoc(kernel) or "",
+        requests=frozenset(requests),
+    )
+
+
+class Registry(Mapping[str, Definition]):
+    """Operator name -> `Definition`."""
+
+    def __init__(self) -> None:
+        self._definitions: dict[str, Definition] = {}
+
+    def add(self, definition: Definition) -> None:
+        """Register an operator; a name can be taken only once."""
+        if definition.name in self._definitions:
+            raise ValueError(f"operator {definition.name!r} is registered already")
+        self._definitions[definition.name] = definition
+
+    def remove(self, name: str) -> None:
+        """Forget an operator, e.g. one that a test or a notebook cell registered."""
+        del self._definitions[name]
+
+    def __getitem__(self, name: str) -> Definition:
+        try:
+            return self._definitions[name]
+        except KeyError:
+            raise UnknownOperatorError(
+                f"{name!r} is not a registered operator.{did_you_mean(name, self._definitions)}",
+                operator=name,
+                suggestions=nearest(name, self._definitions),
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._definitions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._definitions)
+
+    def __len__(self) -> int:
+        return len(self._definitions)
+
+
+REGISTRY = Registry()
+"""All operators of this process. Filled by importing `procession.operators`."""
+
+
+def operator(
+    name: str,
+    *,
+    outputs: int | tuple[int, int | None] = 1,
+    gradient: Rules | GradientFunction | None = None,
+) -> Callable[[Kernel], Kernel]:
+    """Register the decorated kernel as an operator; the kernel itself is returned unchanged.
+
+    Args:
+        name: What it is called on a net, e.g. "Relu".
+        outputs: How many blobs it writes: a number, or (least, most), with None for no limit.
+        gradient: A table of rules (`emit`, `alias`), a function that makes one, or `STOPS`.
+
+    Raises:
+        ValueError: The name is taken.
+        TypeError: The kernel's signature cannot be read as an operator's.
+    """
+
+    def register(kernel: Kernel) -> Kernel:
+        REGISTRY.add(define(name, kernel, outputs=outputs, gradient=gradient))
+        return kernel
+
+    return register
