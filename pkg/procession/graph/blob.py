@@ -1,0 +1,103 @@
+"""BlobReference: the name of a value, and the net that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from procession.errors import GraphError, UnknownOperatorError
+from procession.graph.scope import CurrentNameScope
+from procession.operators import REGISTRY
+
+if TYPE_CHECKING:
+    from procession.graph.net import Net
+
+
+class BlobReference:
+    """The name of a blob. Equal to its name as a string, and hashed like it.
+
+    Operators are methods: `x.Relu()` is `x.Net().Relu([x])`. Caffe2: core.BlobReference.
+    """
+
+    __slots__ = ("__weakref__", "_name", "_net")
+
+    def __init__(self, name: str | BlobReference, net: Net | None = None) -> None:
+        if not isinstance(name, (str, BlobReference)):
+            raise TypeError(f"a blob's name is a string, not {name!r}")
+        self._name = str(name)
+        self._net = net
+
+    def __str__(self) -> str:
+        return self._name
+
+    def __repr__(self) -> str:
+        return f'BlobReference("{self._name}")'
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (str, BlobReference)):
+            return self._name == str(other)
+        return NotImplemented
+
+    def __add__(self, suffix: str) -> BlobReference:
+        if not isinstance(suffix, str):
+            return NotImplemented
+        return BlobReference(self._name + suffix, self._net)
+
+    def __radd__(self, prefix: str) -> BlobReference:
+        if not isinstance(prefix, str):
+            return NotImplemented
+        return BlobReference(prefix + self._name, self._net)
+
+    def Net(self) -> Net | None:
+        """The net that made this reference, if any."""
+        return self._net
+
+    def GetNameScope(self) -> str:
+        """The part of the name up to and with the last slash."""
+        return self._name[: self._name.rfind("/") + 1]
+
+    def GetUnscopedName(self) -> str:
+        """The part of the name after the last slash."""
+        return self._name[self._name.rfind("/") + 1 :]
+
+    def __getattr__(self, operator: str) -> Callable[..., Any]:
+        if operator.startswith("__"):
+            raise AttributeError(operator)
+        if operator not in REGISTRY:
+            try:
+                REGISTRY[operator]
+            except UnknownOperatorError as error:
+                error.message = f"a BlobReference has no {operator!r}: {error.message}"
+                raise
+        if self._net is None:
+            raise GraphError(f"blob {self._name!r} belongs to no net: call net.{operator}(...)")
+        add = getattr(self._net, operator)
+
+        def call(inputs: Any = (), *arguments: Any, **keywords: Any) -> Any:
+            more = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+            return add([self, *more], *arguments, **keywords)
+
+        return call
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *REGISTRY]
+
+    def __getstate__(self) -> Any:
+        # A net may hold functions that cannot be pickled; the name is what matters elsewhere.
+        return self._name
+
+    def __setstate__(self, state: Any) -> None:
+        self._name, self._net = state, None
+
+
+def ScopedName(name: str) -> str:
+    """`name` with the scope in force before it. Caffe2: the same."""
+    return CurrentNameScope() + name
+
+
+def ScopedBlobReference(name: str, net: Net | None = None) -> BlobReference:
+    """A reference to `name` in the scope in force. Caffe2: the same."""
+    return BlobReference(ScopedName(name), net)

@@ -1,0 +1,29 @@
+"""Which line of the user's script is building the graph: for messages only."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+
+
+def user_line() -> tuple[str, int] | None:
+    """(file, line) of the innermost caller outside this package, None if there is none."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_PACKAGE):
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def describe(line: tuple[str, int] | None) -> str:
+    """`train.py:12: net.Relu(x)`, as far as the file can still be read."""
+    if line is None:
+        return ""
+    file, number = line
+    text = linecache.getline(file, number).strip()
+    return f"{file}:{number}" + (f": {text}" if text else "")
