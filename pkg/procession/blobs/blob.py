@@ -1,0 +1,170 @@
+"""Blob: one named value, and the rule that what was fetched of it never changes.
+
+A tensor of `MINIMUM` bytes or more lives in a buffer of the workspace's pool, a smaller one in
+an array of its own, anything else is kept as the Python object it is. A buffer is written in
+place as long as nobody looks at it; while it is leased, the next value goes to another one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from procession.blobs.shared import MINIMUM
+from procession.blobs.snapshot import Array
+
+
+class Buffer(Protocol):
+    """Memory for one tensor."""
+
+    @property
+    def leased(self) -> bool:
+        """Whether somebody may still be looking at it."""
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A writable array over its beginning."""
+
+
+class Pool(Protocol):
+    """Where buffers come from."""
+
+    def allocate(self, nbytes: int) -> Any:
+        """A buffer of at least so many bytes."""
+
+    def adopt(self, array: Array) -> Any:
+        """A buffer made of the array itself, None where that cannot be."""
+
+    def free(self, buffer: Any) -> None:
+        """Take a buffer back."""
+
+
+def is_tensor(value: object) -> bool:
+    """Whether a value is kept as bytes with a shape and a dtype."""
+    return isinstance(value, np.ndarray) and not value.dtype.hasobject
+
+
+def as_value(value: object) -> Any:
+    """What a fed value is kept as.
+
+    Arrays stay (their subclasses' extras do not; masked arrays are kept as objects), numbers become
+    0-dimensional tensors: bool, int64 and, as everything in Caffe2, float32. All else is an object.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value)
+    if isinstance(value, (bool, int)):
+        try:
+            return np.asarray(value, np.bool_ if isinstance(value, bool) else np.int64)
+        except OverflowError:
+            return value
+    if isinstance(value, float):
+        return np.asarray(value, np.float32)
+    return value
+
+
+class Blob:
+    """One value. Not safe for two writers at once, as blobs never are."""
+
+    __slots__ = ("_array", "_pending", "_pool", "buffer", "value")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._array: Array | None = None
+        self._pending: tuple[Any, Array] | None = None
+        self.buffer: Any = None
+        """The buffer that a large tensor lives in."""
+        self.value: Any = None
+        """What a kernel reads: a read-only array, or the object."""
+
+    def target(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """A writable array for the next value; `store` it when it is filled.
+
+        It is the present value's own memory when that fits and nobody looks at it.
+        """
+        array = self._array
+        if (
+            array is not None
+            and array.shape == shape
+            and array.dtype == dtype
+            and not (self.buffer is not None and self.buffer.leased)
+        ):
+            return array
+        if self._pending is not None:
+            buffer, array = self._pending
+            if array.shape == shape and array.dtype == dtype:
+                return array
+            self.discard()
+        nbytes = dtype.itemsize
+        for length in shape:
+            nbytes *= length
+        if nbytes < MINIMUM:
+            return np.empty(shape, dtype)
+        buffer = self._pool.allocate(nbytes)
+        fresh: Array = buffer.array(shape, dtype)
+        self._pending = (buffer, fresh)
+        return fresh
+
+    def target_buffer(self, array: Array) -> Any:
+        """The buffer that an array from `target` lies in; None for a small one."""
+        if self._pending is not None and array is self._pending[1]:
+            return self._pending[0]
+        return self.buffer
+
+    def store(self, value: Any, given: bool = False) -> None:
+        """Make this the blob's value.
+
+        Args:
+            value: An array from `target`, or any value; a tensor's bytes are copied.
+            given: Nobody else holds the value: it may be kept as it is.
+        """
+        if not is_tensor(value):
+            self.discard()
+            self._release()
+            self._array, self.value = None, value
+            return
+        if value is self._array:
+            return
+        if self._pending is not None and value is self._pending[1]:
+            buffer, self._pending = self._pending[0], None
+            self._set(buffer, value)
+            return
+        given = given and value.flags.owndata and value.flags.c_contiguous
+        if value.nbytes < MINIMUM:
+            self._set(None, value if given else np.array(value, order="C"))
+            return
+        if given:
+            buffer = self._pool.adopt(value)
+            if buffer is not None:
+                self._set(buffer, value)
+                return
+        array = self.target(value.shape, value.dtype)
+        np.copyto(array, value)
+        self.store(array)
+
+    def _set(self, buffer: Any, array: Array) -> None:
+        self._release()
+        self.discard()
+        self.buffer = buffer
+        self._array = array
+        view = array.view()
+        view.flags.writeable = False
+        self.value = view
+
+    def discard(self) -> None:
+        """Let go of an array from `target` that was not stored."""
+        if self._pending is not None:
+            buffer, self._pending = self._pending[0], None
+            self._pool.free(buffer)
+
+    def _release(self) -> None:
+        if self.buffer is not None:
+            buffer, self.buffer = self.buffer, None
+            self._pool.free(buffer)
+
+    def close(self) -> None:
+        """Give the memory back; the blob has no value any more."""
+        self.discard()
+        self._release()
+        self._array = self.value = None

@@ -1,0 +1,52 @@
+"""Buffers in this process's own memory."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from procession.blobs import snapshot
+from procession.blobs.snapshot import Array
+
+
+class HeapBuffer:
+    """Memory of the process, which the garbage collector takes back."""
+
+    __slots__ = ("_holders", "_memory")
+
+    def __init__(self, memory: Array) -> None:
+        self._memory = memory
+        self._holders: list[weakref.ref[Array]] = []
+
+    @property
+    def leased(self) -> bool:
+        """Whether somebody may still be looking at it."""
+        self._holders = [holder for holder in self._holders if holder() is not None]
+        return bool(self._holders)
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A writable array over the beginning of the buffer."""
+        return np.ndarray(shape, dtype, buffer=self._memory)
+
+    def snapshot(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A snapshot of the beginning of the buffer, which is leased while it lives."""
+        array, holder = snapshot.over(self._memory, 0, shape, dtype)
+        self._holders.append(weakref.ref(holder))
+        return array
+
+
+class HeapPool:
+    """Makes heap buffers. What is let go of, Python frees."""
+
+    def allocate(self, nbytes: int) -> HeapBuffer:
+        """A buffer of at least so many bytes."""
+        return HeapBuffer(np.empty(nbytes, np.uint8))
+
+    def adopt(self, array: Array) -> HeapBuffer | None:
+        """A buffer made of an array that nobody else holds, without a copy."""
+        return HeapBuffer(array.reshape(-1).view(np.uint8))
+
+    def free(self, buffer: HeapBuffer) -> None:
+        """Take a buffer back; one that is leased lives on until its last view is garbage."""

@@ -1,0 +1,114 @@
+"""Segments of shared memory, and who cleans them up.
+
+The coordinator makes every segment and unlinks it; a worker only maps what it is told the name
+of. Making one registers the name with the resource tracker of `multiprocessing`, a
+process that outlives the coordinator and unlinks what it left if it was killed. A worker must
+therefore not register what it maps: the tracker would unlink it, or warn, when the worker ends.
+So mapping goes through `shm_open` itself, on both sides, and `SharedMemory` is used
+for what it is good at: making, tracking, unlinking.
+
+Pages are reserved when a segment is made. Without that, /dev/shm running full would kill
+whoever touches the next page with SIGBUS; with it, making the segment raises an error.
+
+Names cannot be guessed, and the mode is 0600. Unlinking takes away the name only: every mapping
+stays good until its last view is garbage, which is how a fetched array outlives its session.
+"""
+
+from __future__ import annotations
+
+import _posixshmem  # type: ignore[import-not-found]
+import contextlib
+import errno
+import mmap
+import os
+import secrets
+from multiprocessing import shared_memory
+
+from procession.errors import SharedMemoryError
+
+PREFIX = "procession-"
+_DIRECTORY = "/dev/shm"
+
+
+def _map(name: str, size: int, reserve: bool) -> mmap.mmap:
+    descriptor = _posixshmem.shm_open("/" + name, os.O_RDWR, 0o600)
+    try:
+        if reserve and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def available() -> int | None:
+    """Free bytes of shared memory on this machine, None where that cannot be told."""
+    try:
+        status = os.statvfs(_DIRECTORY)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize
+
+
+class Segment:
+    """A mapped segment. `create` in the coordinator, `attach` in a worker."""
+
+    def __init__(
+        self, name: str, memory: mmap.mmap, owned: shared_memory.SharedMemory | None
+    ) -> None:
+        self.name = name
+        self.size = len(memory)
+        self.memory = memory
+        self._owned = owned
+
+    @classmethod
+    def create(cls, size: int) -> Segment:
+        """Make a segment of `size` bytes, all zero, all reserved.
+
+        Raises:
+            SharedMemoryError: There is not that much shared memory left.
+        """
+        name = PREFIX + secrets.token_hex(8)
+        try:
+            owned = shared_memory.SharedMemory(name=name, create=True, size=size)
+        except OSError as error:
+            raise _full(size, error) from error
+        try:
+            # The object's own mapping goes at once: it cannot be closed while views of it live.
+            owned.close()
+            return cls(name, _map(name, size, reserve=True), owned)
+        except BaseException as error:
+            owned.unlink()
+            if isinstance(error, OSError):
+                raise _full(size, error) from error
+            raise
+
+    @classmethod
+    def attach(cls, name: str, size: int) -> Segment:
+        """Map a segment that the coordinator made."""
+        return cls(name, _map(name, size, reserve=False), None)
+
+    def unlink(self) -> None:
+        """Take the name away; twice is fine. Only for the one who made it."""
+        if self._owned is not None:
+            owned, self._owned = self._owned, None
+            owned.unlink()
+
+    def close(self) -> None:
+        """Drop this mapping now if nothing looks at it, else when the last view is garbage."""
+        # While a view is alive it keeps the mapping, which then goes with it.
+        with contextlib.suppress(BufferError):
+            self.memory.close()
+
+
+def _full(size: int, error: OSError) -> SharedMemoryError:
+    free = available()
+    text = f"{size:,} bytes of shared memory could not be had: {os.strerror(error.errno or 0)}"
+    if error.errno in (errno.ENOSPC, errno.ENOMEM):
+        text = f"shared memory is full: {size:,} bytes needed"
+        if free is not None:
+            text += f", {free:,} free in {_DIRECTORY}"
+        text += (
+            ". Remove blobs, close other sessions, or enlarge it "
+            "(mount -o remount,size=..., or docker run --shm-size=...)."
+        )
+    return SharedMemoryError(text, needed=size, available=free)
