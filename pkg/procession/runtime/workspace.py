@@ -1,0 +1,232 @@
+"""Workspace: names to blobs, with a parent to look into."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from procession.blobs import snapshot
+from procession.blobs.blob import Blob, Pool, as_value, is_tensor
+from procession.blobs.heap import HeapPool
+from procession.errors import BlobNotFoundError, did_you_mean
+
+
+def not_found(
+    blob: str, where: str, names: Any, node: str | None = None, elsewhere: tuple[str, ...] = ()
+) -> BlobNotFoundError:
+    """The error for a blob that is not there, with the nearest names and who else has one."""
+    text = f"no blob {blob!r} in {where}."
+    text += did_you_mean(blob, names)
+    if elsewhere:
+        text += f" There is one of that name on {', '.join(map(repr, elsewhere))}."
+    return BlobNotFoundError(text, blob=blob, node=node, elsewhere=elsewhere)
+
+
+class BlobHandle:
+    """One blob of a workspace, by name."""
+
+    def __init__(self, workspace: WorkspaceView, name: str) -> None:
+        self._workspace = workspace
+        self.name = name
+
+    def fetch(self) -> Any:
+        """Its value; see `WorkspaceView.fetch_blob`."""
+        return self._workspace.fetch_blob(self.name)
+
+    def feed(self, value: Any) -> None:
+        """Give it a value; see `WorkspaceView.feed_blob`."""
+        self._workspace.feed_blob(self.name, value)
+
+    def __repr__(self) -> str:
+        return f"BlobHandle({self.name!r})"
+
+
+class Blobs(Mapping[str, BlobHandle]):
+    """The blobs of a workspace: name -> handle, as they are when asked."""
+
+    def __init__(self, workspace: WorkspaceView) -> None:
+        self._workspace = workspace
+
+    def __getitem__(self, name: str) -> BlobHandle:
+        if not self._workspace.has_blob(name):
+            raise self._workspace.not_found(str(name))
+        return BlobHandle(self._workspace, str(name))
+
+    def __contains__(self, name: object) -> bool:
+        return self._workspace.has_blob(str(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._workspace.names())
+
+    def __len__(self) -> int:
+        return len(self._workspace.names())
+
+    def __repr__(self) -> str:
+        return f"Blobs({self._workspace.names()})"
+
+
+class WorkspaceView(ABC):
+    """What a user can do with a workspace, wherever it lives."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """The blobs: a mapping of name to a handle with `fetch()` and `feed(value)`."""
+        return Blobs(self)
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The names of all blobs that can be seen from here, sorted."""
+
+    @abstractmethod
+    def has_blob(self, name: Any) -> bool:
+        """Whether there is a blob of that name."""
+
+    @abstractmethod
+    def fetch_blob(self, name: Any) -> Any:
+        """The value of a blob, as it is at this moment.
+
+        An array is read-only and never changes, whatever is run or fed afterwards; a large one is
+        a view of the blob's own memory. Objects are copies.
+
+        Raises:
+            BlobNotFoundError: There is no such blob.
+        """
+
+    @abstractmethod
+    def feed_blob(self, name: Any, value: Any) -> None:
+        """Give a blob a value, making it if need be; the value is copied.
+
+        Arrays keep dtype and shape. Numbers become 0-dimensional arrays: bool, int64, float32.
+        Anything else is kept as the object that it is.
+        """
+
+    @abstractmethod
+    def remove_blob(self, name: Any) -> None:
+        """Remove a blob and give its memory back.
+
+        Raises:
+            BlobNotFoundError: There is no such blob.
+        """
+
+    @abstractmethod
+    def not_found(self, name: str) -> BlobNotFoundError:
+        """The error for a blob that is not here."""
+
+
+def _copied(value: Any) -> Any:
+    """A copy of an object, so that neither side sees what the other does to it later."""
+    if is_tensor(value):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        # What cannot be copied (a lock, a generator, an open file) can only be shared.
+        return value
+
+
+class Workspace(WorkspaceView):
+    """Blobs by name, in this process. Caffe2: workspace.C.Workspace.
+
+    A child workspace sees its parent's blobs under their names; writing such a blob writes the
+    parent's. A blob that is new is the child's own, and goes with it.
+
+    Args:
+        parent: The workspace to look into for blobs that are not here.
+        node: The node it belongs to, for messages.
+        pool: Where large tensors live; left out, this process's heap.
+    """
+
+    def __init__(
+        self, parent: Workspace | None = None, *, node: str = "local", pool: Pool | None = None
+    ) -> None:
+        self._parent = parent
+        self.node: str = parent.node if parent is not None else node
+        self._pool: Pool = pool or (parent._pool if parent is not None else HeapPool())
+        self._blobs: dict[str, Blob] = {}
+        self.exported: frozenset[str] = frozenset()
+        """Names that belong to the parent even when they are made here."""
+
+    def child(self, exported: frozenset[str] = frozenset()) -> Workspace:
+        """A new workspace inside this one."""
+        workspace = Workspace(self)
+        workspace.exported = exported
+        return workspace
+
+    def find(self, name: str) -> Blob | None:
+        """The blob of that name, here or in a parent."""
+        workspace: Workspace | None = self
+        while workspace is not None:
+            blob = workspace._blobs.get(name)
+            if blob is not None:
+                return blob
+            workspace = workspace._parent
+        return None
+
+    def make(self, name: str) -> Blob:
+        """The blob of that name, or a new one, which `keep` makes visible once it has a value."""
+        return self.find(name) or Blob(self._pool)
+
+    def keep(self, name: str, blob: Blob) -> None:
+        """Make a blob from `make` visible. Does nothing for one that is."""
+        if self.find(name) is blob:
+            return
+        home = self
+        while name in home.exported and home._parent is not None:
+            home = home._parent
+        home._blobs[name] = blob
+
+    def own_names(self) -> list[str]:
+        """The names of the blobs of this workspace itself."""
+        return list(self._blobs)
+
+    def names(self) -> list[str]:
+        found: set[str] = set()
+        workspace: Workspace | None = self
+        while workspace is not None:
+            found.update(workspace._blobs)
+            workspace = workspace._parent
+        return sorted(found)
+
+    def has_blob(self, name: Any) -> bool:
+        return self.find(str(name)) is not None
+
+    def fetch_blob(self, name: Any) -> Any:
+        blob = self.find(str(name))
+        if blob is None:
+            raise self.not_found(str(name))
+        value = blob.value
+        if not is_tensor(value):
+            return _copied(value)
+        if blob.buffer is None or not hasattr(blob.buffer, "snapshot"):
+            return snapshot.of_copy(value)
+        return blob.buffer.snapshot(value.shape, value.dtype)
+
+    def feed_blob(self, name: Any, value: Any) -> None:
+        blob = self.make(str(name))
+        blob.store(_copied(as_value(value)))
+        self.keep(str(name), blob)
+
+    def remove_blob(self, name: Any) -> None:
+        workspace: Workspace | None = self
+        while workspace is not None:
+            blob = workspace._blobs.pop(str(name), None)
+            if blob is not None:
+                blob.close()
+                return
+            workspace = workspace._parent
+        raise self.not_found(str(name))
+
+    def not_found(self, name: str) -> BlobNotFoundError:
+        where = f"the workspace of node {self.node!r}"
+        return not_found(name, where, self.names(), node=self.node)
+
+    def close(self) -> None:
+        """Give all blobs' memory back. What was fetched stays good."""
+        blobs, self._blobs = self._blobs, {}
+        for blob in blobs.values():
+            blob.close()
+
+    def __repr__(self) -> str:
+        return f"Workspace(node={self.node!r}, blobs={self.names()})"
