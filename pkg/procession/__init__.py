@@ -1,0 +1,98 @@
+"""Procession: declare work as nets of operators, run it in worker processes.
+
+General layout, in the order in which data passes through:
+
+    graph/      what you declare: Net, ExecutionStep, Plan, Node, Task, TaskGroup
+    compiler/   a runnable becomes one checked program per node
+    session/    LocalSession, ProcessSession: where programs run, and what comes back
+    cluster/    worker processes: starting them, talking to them, seeing them die
+    runtime/    a program against a workspace
+    operators/  what each operator means: kernel, gradient, arguments, side by side
+    blobs/      where the bytes live: heap or shared memory, and who still looks at them
+    errors.py   every exception, as a tree
+    testing/    the gradient check, the session contract, the leak check: for us and for you
+    core.py     Caffe2's `core`: the same names under one roof
+
+Imports run downward only, errors excepted; docs/architecture.md follows one net all the way.
+"""
+
+from procession import core
+from procession.compiler.compiled import CompiledRunnable
+from procession.errors import (
+    BlobIsolationError,
+    BlobNotFoundError,
+    GradientError,
+    GraphError,
+    NodeDiedError,
+    OperatorError,
+    OperatorSignatureError,
+    OutputNotReadyError,
+    ProcessionError,
+    RunnableTypeError,
+    RunTimeoutError,
+    SerializationError,
+    SessionClosedError,
+    SharedMemoryError,
+    UnknownArgumentError,
+    UnknownOperatorError,
+)
+from procession.graph.blob import BlobReference
+from procession.graph.net import Net
+from procession.graph.scope import NameScope
+from procession.graph.step import ExecutionStep, Plan, execution_step
+from procession.graph.task import (
+    Cluster,
+    Node,
+    Task,
+    TaskGroup,
+    TaskOutput,
+    WorkspaceType,
+    final_output,
+)
+from procession.operators import operator
+from procession.runtime.workspace import Workspace
+from procession.session.base import NodeStats, Session
+from procession.session.local import LocalSession
+from procession.session.process import ProcessSession
+from procession.version import __version__
+
+__all__ = [
+    "BlobIsolationError",
+    "BlobNotFoundError",
+    "BlobReference",
+    "Cluster",
+    "CompiledRunnable",
+    "ExecutionStep",
+    "GradientError",
+    "GraphError",
+    "LocalSession",
+    "NameScope",
+    "Net",
+    "Node",
+    "NodeDiedError",
+    "NodeStats",
+    "OperatorError",
+    "OperatorSignatureError",
+    "OutputNotReadyError",
+    "Plan",
+    "ProcessSession",
+    "ProcessionError",
+    "RunTimeoutError",
+    "RunnableTypeError",
+    "SerializationError",
+    "Session",
+    "SessionClosedError",
+    "SharedMemoryError",
+    "Task",
+    "TaskGroup",
+    "TaskOutput",
+    "UnknownArgumentError",
+    "UnknownOperatorError",
+    "Workspace",
+    "WorkspaceType",
+    "__version__",
+    "core",
+    "execution_step",
+    "final_output",
+    "operator",
+]

@@ -1,0 +1,6 @@
+"""Sessions: they pick where each node's program runs, and hand results back.
+
+base.py      Session: what both do alike - compile, cache, check, outputs, closing
+local.py     LocalSession: in this process
+process.py   ProcessSession: a worker process per node
+"""

@@ -1,0 +1,148 @@
+"""LocalSession: in this process."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import psutil
+
+from procession.compiler.compiled import CompiledRunnable
+from procession.graph.task import LOCAL, Node
+from procession.runtime.executor import Deadline, Executable, run_all
+from procession.runtime.program import NodeProgram
+from procession.runtime.workspace import Workspace, WorkspaceView
+from procession.session.base import NodeStats, Session
+
+
+class LocalSession(Session):
+    """Runs everything in this process, tasks in threads. Caffe2: session.LocalSession.
+
+    All nodes are mapped to this process and share one workspace, as in Caffe2. With `isolate`
+    each has its own, and what a `ProcessSession` refuses is refused: a script can be tried
+    without processes.
+
+    Args:
+        ws: The workspace to use, instead of a new one; it is not emptied when the session
+            closes. With `isolate`, that of the node "local".
+        isolate: Keep a workspace per node.
+    """
+
+    isolates: ClassVar[bool] = False
+
+    def __new__(cls, ws: Workspace | None = None, *, isolate: bool = False) -> LocalSession:
+        """Make an `IsolatedLocalSession` where that is asked for."""
+        # What `compile` refuses is a matter of the class, as it is a classmethod.
+        chosen = IsolatedLocalSession if isolate and cls is LocalSession else cls
+        return object.__new__(chosen)
+
+    def __init__(self, ws: Workspace | None = None, *, isolate: bool = False) -> None:
+        super().__init__()
+        if ws is not None and not isinstance(ws, Workspace):
+            raise TypeError(f"ws is a procession.Workspace, not {ws!r}")
+        self._given = ws
+        self._workspaces: dict[str, Workspace] = {}
+        self._runs: dict[str, int] = {}
+        self._ready: weakref.WeakKeyDictionary[CompiledRunnable, list[Executable]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def _home(self, node: str) -> str:
+        """The node whose workspace that node uses."""
+        return LOCAL
+
+    def _workspace(self, node: str) -> Workspace:
+        home = self._home(node)
+        if home not in self._workspaces:
+            given = self._given if home == LOCAL else None
+            self._workspaces[home] = Workspace(node=home) if given is None else given
+        self._runs.setdefault(node, 0)
+        return self._workspaces[home]
+
+    def _programs(self, compiled: CompiledRunnable) -> Sequence[NodeProgram]:
+        return [compiled.merged]
+
+    def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
+        programs = self._programs(compiled)
+        for node in compiled.nodes:
+            self._workspace(node)
+        self._check_reads(programs)
+        ready = self._ready.get(compiled)
+        if ready is None:
+            ready = self._ready[compiled] = [Executable(program) for program in programs]
+        deadline = Deadline(timeout)
+
+        def job(executable: Executable) -> None:
+            try:
+                executable.run(self._workspace(executable.program.node), deadline)
+            except BaseException:
+                deadline.cancel()
+                raise
+
+        run_all([partial(job, executable) for executable in ready])
+        for node in compiled.nodes:
+            self._runs[node] += 1
+        return {
+            node: {
+                str(name): self._workspace(node).fetch_blob(name)
+                for owner, output in compiled.outputs
+                if owner == node
+                for name in output.names
+            }
+            for node in compiled.nodes
+        }
+
+    def _names(self, node: str) -> Any:
+        workspace = self._workspaces.get(self._home(node))
+        return () if workspace is None else frozenset(workspace.names())
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes used so far, in order of first use."""
+        return tuple(self._runs)
+
+    def workspace(self, node: str | Node = LOCAL) -> WorkspaceView:
+        """The workspace that the node uses.
+
+        Raises:
+            SessionClosedError: The session is closed.
+        """
+        with self._lock:
+            self._check_open()
+            return self._workspace(str(node))
+
+    def stats(self) -> dict[str, NodeStats]:
+        """What each node has used so far; all figures but `runs` are this process's."""
+        process = psutil.Process()
+        times = process.cpu_times()
+        return {
+            node: NodeStats(
+                pid=os.getpid(),
+                rss_bytes=process.memory_info().rss,
+                cpu_seconds=times.user + times.system,
+                shared_bytes=0,
+                runs=runs,
+                plan_bytes=0,
+            )
+            for node, runs in self._runs.items()
+        }
+
+    def _close(self) -> None:
+        for workspace in self._workspaces.values():
+            if workspace is not self._given:
+                workspace.close()
+
+
+class IsolatedLocalSession(LocalSession):
+    """`LocalSession(isolate=True)`."""
+
+    isolates: ClassVar[bool] = True
+
+    def _home(self, node: str) -> str:
+        return node
+
+    def _programs(self, compiled: CompiledRunnable) -> Sequence[NodeProgram]:
+        return compiled.programs

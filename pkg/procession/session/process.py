@@ -1,0 +1,209 @@
+"""ProcessSession: a worker process per node."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import psutil
+
+from procession.cluster.launch import resolve_method
+from procession.cluster.node import NodeHandle
+from procession.cluster.supervisor import STOP_WITHIN, Supervisor
+from procession.compiler.compiled import CompiledRunnable
+from procession.errors import BlobNotFoundError
+from procession.graph.task import LOCAL, Node
+from procession.runtime.workspace import WorkspaceView, not_found
+from procession.session.base import NodeStats, Session
+
+
+class ProcessSession(Session):
+    """Runs each node in a worker process of its own; tensors stay in shared memory.
+
+    A plan is shipped to a worker once; running it again sends its number. Fetching a tensor
+    gives a view of the worker's own memory, and the worker leaves that memory alone for as long
+    as the view lives.
+
+        with ProcessSession() as session:
+            session.run(group)
+            weights = session.workspace("n1").fetch_blob("w")
+
+    Args:
+        nodes: Nodes to start at once; others are started when they are first used.
+        start_method: "forkserver" or "spawn"; left out, forkserver where there is one. Workers
+            never import the script, so it needs no `if __name__ == "__main__"`.
+        threads_per_node: Threads that a worker's BLAS may use. Left out, the cores are shared out
+            among the nodes, unless the environment says otherwise (OMP_NUM_THREADS and its like).
+        memory_limit: Bytes of shared memory that each node may use for its blobs.
+        timeout: Seconds for each run that is not given its own.
+
+    Raises:
+        ValueError: An argument that makes no sense.
+        NodeDiedError: A worker did not come up.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[str | Node] = (),
+        *,
+        start_method: str | None = None,
+        threads_per_node: int | None = None,
+        memory_limit: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if isinstance(nodes, str):
+            raise ValueError(f"nodes is a list of names: [{nodes!r}], not {nodes!r}")
+        names = [str(node) for node in nodes]
+        for what, value in (
+            ("threads_per_node", threads_per_node),
+            ("memory_limit", memory_limit),
+        ):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{what} is a whole number above 0, not {value!r}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        super().__init__(timeout)
+        self._supervisor = Supervisor(resolve_method(start_method), threads_per_node, memory_limit)
+        # Also for a session that is dropped without a word, and at the interpreter's end.
+        self._end = weakref.finalize(self, self._supervisor.close)
+        self._plans: weakref.WeakKeyDictionary[CompiledRunnable, int] = weakref.WeakKeyDictionary()
+        self._numbers = itertools.count(1)
+        self._supervisor.start(names)
+
+    def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
+        self._supervisor.start(compiled.nodes)
+        for node in compiled.nodes:
+            self._supervisor.nodes[node].check_alive()
+        self._check_reads(compiled.programs)
+        plan = self._plans.get(compiled)
+        if plan is None:
+            plan = self._plans[compiled] = next(self._numbers)
+            weakref.finalize(compiled, self._supervisor.forget, plan).atexit = False
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            # What was printed here before the run stands before what the run prints.
+            sys.stdout.flush()
+        return self._supervisor.run(plan, compiled.programs, timeout)
+
+    def _names(self, node: str) -> Any:
+        handle = self._supervisor.nodes.get(node)
+        if handle is None:
+            return ()
+        if handle.dead is None:
+            handle.settle()
+        return handle.names
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes that were started, in order of start."""
+        return tuple(self._supervisor.nodes)
+
+    def workspace(self, node: str | Node = LOCAL) -> WorkspaceView:
+        """The global workspace of a node. The node is started when something is fed to it.
+
+        Raises:
+            SessionClosedError: The session is closed.
+        """
+        self._check_open()
+        return RemoteWorkspace(self, str(node))
+
+    def stats(self) -> dict[str, NodeStats]:
+        """What each node has used so far. A node that died has zeros where its process is asked."""
+        with self._lock:
+            self._check_open()
+            return {name: _stats(handle) for name, handle in self._supervisor.nodes.items()}
+
+    def _close(self) -> None:
+        # A run in another thread is called off; if it will not stop, its workers are ended.
+        self._supervisor.cancel()
+        locked = self._lock.acquire(timeout=STOP_WITHIN)
+        if not locked:
+            self._supervisor.kill()
+            self._lock.acquire()
+        try:
+            self._end()
+        finally:
+            self._lock.release()
+
+
+def _stats(handle: NodeHandle) -> NodeStats:
+    rss, seconds = 0, 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if handle.dead is None:
+            process = psutil.Process(handle.pid)
+            rss = process.memory_info().rss
+            times = process.cpu_times()
+            seconds = times.user + times.system
+    return NodeStats(
+        pid=handle.pid,
+        rss_bytes=rss,
+        cpu_seconds=seconds,
+        shared_bytes=handle.shared_bytes,
+        runs=handle.runs,
+        plan_bytes=handle.plan_bytes,
+    )
+
+
+class RemoteWorkspace(WorkspaceView):
+    """A node's global workspace, seen from the coordinator."""
+
+    def __init__(self, session: ProcessSession, node: str) -> None:
+        self._session = session
+        self.node = node
+
+    def _handle(self, start: bool = False) -> NodeHandle | None:
+        """The node's worker; None when it has not been started and need not be."""
+        self._session._check_open()
+        supervisor = self._session._supervisor
+        if start:
+            supervisor.start([self.node])
+        handle = supervisor.nodes.get(self.node)
+        if handle is not None:
+            handle.settle()
+        return handle
+
+    def names(self) -> list[str]:
+        with self._session._lock:
+            handle = self._handle()
+            return [] if handle is None else sorted(handle.names)
+
+    def has_blob(self, name: Any) -> bool:
+        with self._session._lock:
+            handle = self._handle()
+            return handle is not None and str(name) in handle.names
+
+    def fetch_blob(self, name: Any) -> Any:
+        with self._session._lock:
+            return self._existing(name).fetch(str(name))
+
+    def feed_blob(self, name: Any, value: Any) -> None:
+        with self._session._lock:
+            handle = self._handle(start=True)
+            assert handle is not None
+            handle.feed(str(name), value)
+
+    def remove_blob(self, name: Any) -> None:
+        with self._session._lock:
+            self._existing(name).remove(str(name))
+
+    def _existing(self, name: Any) -> NodeHandle:
+        handle = self._handle()
+        if handle is None or str(name) not in handle.names:
+            raise self.not_found(str(name))
+        return handle
+
+    def not_found(self, name: str) -> BlobNotFoundError:
+        with self._session._lock:
+            return not_found(
+                name,
+                f"the workspace of node {self.node!r}",
+                self.names(),
+                node=self.node,
+                elsewhere=tuple(self._session._owners(name, self.node)),
+            )
+
+    def __repr__(self) -> str:
+        return f"RemoteWorkspace(node={self.node!r})"
