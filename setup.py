@@ -1,0 +1,5 @@
+"""Everything about the package is in setup.cfg."""
+
+import setuptools
+
+setuptools.setup()
