@@ -1,0 +1,125 @@
+"""A worker process from its birth to the first line of its own code, and its end.
+
+- `spawned` is called in a new interpreter, which has the right environment, working
+  directory and standard files already;
+- `forked` is called in a copy of the fork server, where all of that has to be put right.
+
+From there on they are the same: the target is called, and the process ends with it.
+
+`__main__` in a worker is one line (see `handover.command`); the user's is never imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import random
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from procession.cluster import blas, handover
+
+# Long lines of output still leave in one write, as far as the file takes them.
+_OUTPUT_BUFFER = 1 << 16
+
+
+def spawned(
+    connection: int, lifeline: int, description: Mapping[str, Any], argument: bytes
+) -> NoReturn:
+    """Be a worker, in a new interpreter."""
+    for fd in (connection, lifeline):
+        os.set_inheritable(fd, False)
+    _run(connection, lifeline, description, argument)
+
+
+def forked(packed: int, connection: int, lifeline: int, stdout: int, stderr: int) -> NoReturn:
+    """Be a worker, in a fresh copy of the fork server."""
+    try:
+        for fd, standard in ((stdout, 1), (stderr, 2)):
+            os.dup2(fd, standard)
+            os.close(fd)
+        description, argument = handover.unpack(packed)
+        os.environ.clear()
+        os.environ.update(description["environ"])
+        if description["directory"] is not None:
+            os.chdir(description["directory"])
+        if description["affinity"] is not None:
+            os.sched_setaffinity(0, description["affinity"])
+        sys.path[:] = description["path"]
+        # What the server's importer knows may be old, or be of another directory.
+        sys.path_importer_cache.clear()
+        _reseed()
+        # As many as NumPy's BLAS would have, had it been loaded in this environment.
+        cores = blas.cores()
+        blas.limit_threads(min(blas.user_threads(os.environ) or cores, cores))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    _run(connection, lifeline, description, argument)
+
+
+def _run(
+    connection: int, lifeline: int, description: Mapping[str, Any], argument: bytes
+) -> NoReturn:
+    # Ctrl-C goes to every process of the terminal; the coordinator says what it means for
+    # us. A handler that does nothing, because SIG_IGN would be inherited by exec.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    code: object = 1
+    try:
+        threading.Thread(
+            target=_die_with, args=(lifeline,), name="procession-lifeline", daemon=True
+        ).start()
+        sys.argv[:] = description["argv"]
+        sys.stdout = sys.__stdout__ = _output(1, description["stdout"])  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = _output(2, description["stderr"])  # type: ignore[misc]
+        module, function = description["target"]
+        getattr(importlib.import_module(module), function)(Connection(connection), argument)
+        code = None
+    except SystemExit as leave:
+        code = leave.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _exit(code)
+
+
+def _die_with(lifeline: int) -> None:
+    """Waits for the end of the coordinator, which holds the other end of this pipe."""
+    os.read(lifeline, 1)
+    os._exit(1)
+
+
+def _exit(code: object) -> NoReturn:
+    """As the interpreter would for SystemExit(code), but at once."""
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        # Closed, or nobody reads: there is nobody left to tell.
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit((code or 0) & 0xFF)
+
+
+def _reseed() -> None:
+    """Siblings are copies of one server; their random numbers must not be."""
+    random.seed()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+
+
+def _output(fd: int, text_format: tuple[str, str]) -> io.TextIOWrapper:
+    encoding, errors = text_format
+    stream = open(  # noqa: SIM115 - open for as long as the process lives
+        fd, "w", buffering=_OUTPUT_BUFFER, encoding=encoding, errors=errors, closefd=False
+    )
+    stream.reconfigure(line_buffering=True)
+    return stream

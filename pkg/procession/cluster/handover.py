@@ -1,0 +1,189 @@
+"""What passes between the coordinator and a process that it starts.
+
+The coordinator `describe`s what the process shall look like and packs that, with some
+bytes, into an anonymous file, from which the process reads it as the very first thing
+(see `command`, and `child.forked`). A file and not a pipe: the coordinator never waits for
+anybody to read.
+
+What comes back on a worker's control socket are two numbers: its pid, and when it has
+ended its exit code (see `forkserver`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import os
+import signal
+import socket
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from multiprocessing.spawn import get_executable
+from typing import Any, TextIO
+
+_NUMBER = struct.Struct("=q")
+
+# A coordinator may have given SIGPIPE back its default, which is death.
+NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
+CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+def describe(target: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What a child shall look like: plain data, as it is in the coordinator now."""
+    module, _, function = target.partition(":")
+    if not module or not function:
+        raise ValueError(f"a target is written 'module:function', not {target!r}")
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError:
+        directory = None  # removed under our feet; the child stays where it starts
+    return {
+        "target": (module, function),
+        # Whatever else stands in sys.path or sys.argv (a Path, say) the importer ignores.
+        "path": [str(entry) for entry in sys.path if isinstance(entry, str)],
+        "argv": [str(word) for word in getattr(sys, "argv", [""])],
+        "directory": directory,
+        "environ": dict(environ),
+        "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        # Of the files themselves: sys.stdout may be a notebook cell or a StringIO.
+        "stdout": _text_format(sys.__stdout__, "strict"),
+        "stderr": _text_format(sys.__stderr__, "backslashreplace"),
+    }
+
+
+def pack(description: Mapping[str, Any], argument: bytes = b"") -> int:
+    """A file descriptor from which these two are read again."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("procession-worker")
+    else:
+        with tempfile.TemporaryFile() as nameless:
+            fd = os.dup(nameless.fileno())
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            # marshal, because a child can read it before it has a sys.path to import from.
+            file.write(marshal.dumps(dict(description)))
+            file.write(argument)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def unpack(fd: int) -> tuple[dict[str, Any], bytes]:
+    """What was packed; closes `fd`."""
+    with open(fd, "rb") as file:
+        return marshal.load(file), file.read()
+
+
+def command(function: str, packed: int, *fds: int) -> list[str]:
+    """The command line of a new interpreter that calls `function` of the package.
+
+    It is called with the numbers in `fds` and with what was packed.
+    """
+    module, _, name = function.rpartition(".")
+    # sys and marshal are built in: nothing is imported before sys.path is right.
+    code = (
+        f"import marshal, sys; file = open({packed}, 'rb'); description = marshal.load(file); "
+        "argument = file.read(); file.close(); sys.path[:] = description['path']; "
+        f"from {module} import {name}; "
+        f"{name}({''.join(f'{fd}, ' for fd in fds)}description, argument)"
+    )
+    return [os.fsdecode(get_executable()), *interpreter_flags(), "-c", code]
+
+
+def interpreter_flags() -> list[str]:
+    """The options with which this interpreter was started, as far as a child needs them."""
+    letters = {
+        "optimize": "O",
+        "debug": "d",
+        "dont_write_bytecode": "B",
+        "no_site": "S",
+        "verbose": "v",
+        "bytes_warning": "b",
+        "quiet": "q",
+    }
+    if sys.flags.isolated:
+        letters["isolated"] = "I"
+    else:
+        letters |= {"ignore_environment": "E", "no_user_site": "s", "safe_path": "P"}
+    flags = []
+    for attribute, letter in letters.items():
+        times = int(getattr(sys.flags, attribute, 0))
+        if times > 0:
+            flags.append("-" + letter * times)
+    for option, value in sys._xoptions.items():
+        flags += ["-X", option if value is True else f"{option}={value}"]
+    if sys.flags.dev_mode and "dev" not in sys._xoptions:
+        flags += ["-X", "dev"]
+    return flags + [f"-W{option}" for option in sys.warnoptions]
+
+
+def _text_format(stream: TextIO | None, errors: str) -> tuple[str, str]:
+    return (
+        getattr(stream, "encoding", None) or "utf-8",
+        getattr(stream, "errors", None) or errors,
+    )
+
+
+@contextlib.contextmanager
+def standard_files() -> Iterator[None]:
+    """Files opened in here are no standard files; closed ones of these are /dev/null.
+
+    A coordinator may run with 1 closed, say. A pipe of ours that got that number would be
+    taken for the place where prints go.
+    """
+    with contextlib.ExitStack() as filled:
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+            filled.callback(os.close, fd)
+        os.close(fd)
+        yield
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Processes started in here have SIGINT blocked until they have seen to it.
+
+    Otherwise a Ctrl-C while they start would print a traceback from the middle of an import.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def send_number(control: socket.socket, number: int, *fds: int) -> None:
+    """Send a pid or an exit code; a coordinator that is gone, or has given up, is all right."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        socket.send_fds(control, [_NUMBER.pack(number)], fds, NO_SIGNAL)
+
+
+def send_pid(control: socket.socket, pid: int) -> None:
+    """Send the pid of a process of ours, not reaped yet, so that the number is its own."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        send_number(control, pid)  # another system, an old kernel, or a sandbox
+    else:
+        send_number(control, pid, pidfd)
+        os.close(pidfd)
+
+
+def receive_pid(control: socket.socket) -> tuple[int | None, list[int]]:
+    """What `send_pid` sent. The pid is None when there is none, and none will come."""
+    data, fds, _, _ = socket.recv_fds(control, _NUMBER.size, 1, CLOSE_ON_EXEC)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return _number(data), fds
+
+
+def read_exitcode(control: socket.socket) -> int | None:
+    """The exit code that was sent, or None when none will come. It can be read again."""
+    return _number(control.recv(_NUMBER.size, socket.MSG_PEEK))
+
+
+def _number(data: bytes) -> int | None:
+    return int(_NUMBER.unpack(data)[0]) if len(data) == _NUMBER.size else None

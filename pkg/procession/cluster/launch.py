@@ -1,0 +1,276 @@
+"""Starting worker processes, and seeing them end.
+
+    start_worker("procession.cluster.worker:main", argument, environment={...})
+      |-- "forkserver"   a fork of a server that has NumPy loaded   (see `forkserver`)
+      |-- "spawn"        a new interpreter                          (see `child`)
+
+In the worker, `main(connection, argument)` is called. The user's `__main__` is imported by
+neither, so scripts need no `if __name__ == "__main__"`.
+
+A worker holds the read end of a pipe, its lifeline, whose write end only the coordinator
+has. When the coordinator dies, however that happens, the pipe reaches its end and so does
+the worker.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from procession.cluster import forkserver, handover
+from procession.errors import did_you_mean
+
+# macOS has system libraries that do not survive a fork, and may lose a file descriptor that
+# is closed here before the fork server has received its copy.
+_CAN_FORK = hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.platform != "darwin"
+METHODS = ("forkserver", "spawn") if _CAN_FORK else ("spawn",)
+DEFAULT_METHOD = METHODS[0]
+
+# What `WorkerProcess.exitcode` gives when nobody saw how the worker ended, because the
+# fork server died before it. As in multiprocessing.
+UNKNOWN_EXITCODE = 255
+
+# Passes on to a started process: control, packed, connection, lifeline.
+_Start = Callable[[socket.socket, int, int, int], None]
+
+
+class WorkerProcess:
+    """A running worker, or one that has ended; from `start_worker`.
+
+    `pid` is its process id and `connection` our end of its connection. `sentinel` is a
+    file descriptor that becomes readable when the process has ended and has been reaped,
+    and then stays so: wait for `[connection, sentinel]` together. If the fork server has
+    died, it becomes readable too: nobody sees that worker end any more, so `exitcode`
+    kills it.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        connection: Connection,
+        control: socket.socket,
+        pidfd: int | None,
+        files: contextlib.ExitStack,
+    ) -> None:
+        self.pid = pid
+        self.connection = connection
+        self.sentinel = control.fileno()
+        self._control = control
+        self._pidfd = pidfd
+        self._files = files
+        self._exitcode: int | None = None
+        self._closed = False
+        self._lock = threading.RLock()
+        _open_workers.add(self)
+
+    def __repr__(self) -> str:
+        state = "running" if self._exitcode is None else f"exit code {self._exitcode}"
+        return f"<WorkerProcess {self.pid}, {'closed' if self._closed else state}>"
+
+    def exitcode(self) -> int | None:
+        """How it ended, as in `subprocess`: negative for a signal. None while it runs.
+
+        Never waits. UNKNOWN_EXITCODE if the fork server died first; the worker is killed
+        then. After `close` it is what was known before.
+        """
+        with self._lock:
+            if self._exitcode is None and not self._closed and wait([self._control], 0):
+                # Left unread: the sentinel stays readable.
+                self._exitcode = handover.read_exitcode(self._control)
+                if self._exitcode is None:
+                    self._kill()
+                    self._exitcode = UNKNOWN_EXITCODE
+            return self._exitcode
+
+    def kill(self) -> None:
+        """End it by SIGKILL. Nothing happens if it is gone, or closed."""
+        with self._lock:
+            if self.exitcode() is None and not self._closed:
+                self._kill()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._pidfd is not None:
+                # Never hits another process that was given the same pid later.
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until it is gone; whether it is, after so many seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._closed:
+            wait([self._control], timeout)
+        if self.exitcode() == UNKNOWN_EXITCODE and self._pidfd is not None and not self._closed:
+            # Killed, but nobody has told us that it is gone.
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            return bool(wait([self._pidfd], left))
+        return self.exitcode() is not None
+
+    def close(self) -> None:
+        """Close every file. A worker that still runs loses its lifeline, and ends."""
+        with self._lock:
+            self.exitcode()
+            self._forget()
+        _open_workers.discard(self)
+
+    def _forget(self) -> None:
+        self._closed = True
+        self._files.close()
+
+
+# Those not closed yet.
+_open_workers: set[WorkerProcess] = set()
+
+
+def resolve_method(method: str | None = None) -> str:
+    """The start method of that name; the default one for None."""
+    if method is None:
+        return DEFAULT_METHOD
+    if method == "fork":
+        raise ValueError(
+            "start method 'fork' would copy this process as it stands: locks that other "
+            "threads hold would stay locked for ever, and the threads of the BLAS would be "
+            f"missing. Use one of {', '.join(map(repr, METHODS))}"
+        )
+    if method == "forkserver" and not _CAN_FORK:
+        raise ValueError("start method 'forkserver' is not for this system; use 'spawn'")
+    if method not in METHODS:
+        raise ValueError(
+            f"unknown start method {method!r}; there are {', '.join(map(repr, METHODS))}."
+            + did_you_mean(str(method), METHODS)
+        )
+    return method
+
+
+def start_worker(
+    target: str,
+    argument: bytes,
+    *,
+    method: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> WorkerProcess:
+    """Start a process that calls the target, "module:function", with a connection and `argument`.
+
+    The process sees `os.environ` with `environment` on top, the working directory, the
+    CPU affinity, `sys.path` and `sys.argv` as they are now, and writes to what our files
+    1 and 2 are now; its 0 is empty.
+    Returns when the process exists, before it has done anything.
+    """
+    method = resolve_method(method)
+    environ = {**os.environ, **(environment or {})}
+    description = handover.describe(target, environ)
+    with forkserver.starting, handover.standard_files():
+        if method == "forkserver":
+            return _start_forked(description, argument)
+        return _start(description, argument, _Spawn(environ))
+
+
+class _NoAnswerError(Exception):
+    pass
+
+
+def _start(description: Mapping[str, Any], argument: bytes, start: _Start) -> WorkerProcess:
+    """Make the files, have the process started, and be left with our half of the files."""
+    with contextlib.ExitStack() as ours:
+        with contextlib.ExitStack() as theirs:
+            connection, their_connection = multiprocessing.Pipe()
+            ours.enter_context(connection)
+            theirs.enter_context(their_connection)
+            control, their_control = socket.socketpair()
+            ours.enter_context(control)
+            theirs.enter_context(their_control)
+            their_lifeline, lifeline = os.pipe()
+            ours.callback(os.close, lifeline)
+            theirs.callback(os.close, their_lifeline)
+            packed = handover.pack(description, argument)
+            theirs.callback(os.close, packed)
+            start(their_control, packed, their_connection.fileno(), their_lifeline)
+        # Their half is closed here: without an answer the control is now at its end.
+        pid, pidfds = handover.receive_pid(control)
+        for pidfd in pidfds:
+            ours.callback(os.close, pidfd)
+        if pid is None:
+            raise _NoAnswerError
+        if pid < 0:
+            raise OSError(-pid, f"cannot fork a worker: {os.strerror(-pid)}")
+        return WorkerProcess(
+            pid, connection, control, pidfds[0] if pidfds else None, ours.pop_all()
+        )
+
+
+def _start_forked(description: Mapping[str, Any], argument: bytes) -> WorkerProcess:
+    for _ in range(2):
+        server = forkserver.running_server()
+        try:
+            return _start(description, argument, server.fork)
+        except _NoAnswerError:
+            if not server.ended(timeout=1):
+                raise OSError("the fork server dropped a request; is it short of files?") from None
+    raise RuntimeError(
+        "the fork server ended before it could fork a worker, twice; standard error may have "
+        "its last words. The start method 'spawn' does without it"
+    )
+
+
+class _Spawn:
+    """Does for a new interpreter what the fork server does for its workers."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __call__(self, control: socket.socket, packed: int, connection: int, lifeline: int) -> None:
+        with handover.interrupts_held():
+            process = subprocess.Popen(
+                handover.command("procession.cluster.child.spawned", packed, connection, lifeline),
+                stdin=subprocess.DEVNULL,
+                stdout=1,
+                stderr=2,
+                pass_fds=(packed, connection, lifeline),
+                env=self._environ,
+            )
+        handover.send_pid(control, process.pid)
+        threading.Thread(
+            target=_report,
+            args=(process, control.dup()),
+            name=f"procession-wait-{process.pid}",
+            daemon=True,
+        ).start()
+
+
+def _report(process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    with control:
+        handover.send_number(control, process.wait())
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Those that nobody closed. Runs before the fork server is shut down."""
+    workers = list(_open_workers)
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join(timeout=5)
+        worker.close()
+
+
+def _forget_workers() -> None:
+    """In a forked copy of the coordinator: a second holder would keep the lifelines whole."""
+    for worker in list(_open_workers):
+        worker._lock = threading.RLock()  # a thread that is not here may hold it
+        worker._forget()
+    _open_workers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_workers)

@@ -1,0 +1,459 @@
+"""The coordinator's handle on one worker: what it was told, what it owns, whether it lives.
+
+The handle owns the node's segments and its board, and unlinks them. One question is under way
+at a time; the session sees to that with its lock. A run that was called off before its answer
+came leaves the answer *owed*: it is taken before the next question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import signal
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing.connection import wait
+from typing import Any
+
+import numpy as np
+
+from procession.blobs import snapshot
+from procession.blobs.blob import as_value, is_tensor
+from procession.blobs.segment import Segment
+from procession.blobs.shared import MINIMUM, PAGE
+from procession.cluster import protocol
+from procession.cluster.launch import WorkerProcess, start_worker
+from procession.cluster.protocol import (
+    Commit,
+    Failed,
+    Feed,
+    Fetch,
+    Granted,
+    Inline,
+    Located,
+    NeedSegment,
+    Payload,
+    Pickled,
+    Ran,
+    Ready,
+    Remove,
+    Reserve,
+    Reserved,
+    Run,
+    SetThreads,
+    Start,
+    Stop,
+    Value,
+    task_word,
+)
+from procession.cluster.serial import Report, dumps, loads
+from procession.errors import NodeDiedError, RunTimeoutError, SharedMemoryError
+from procession.runtime.program import NodeProgram
+
+READY_WITHIN = 60.0
+"""Seconds in which a worker must have started."""
+
+
+class NodeHandle:
+    """One worker process, seen from the coordinator. Starts it at once; `ready` waits for it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        method: str | None,
+        threads: int | None,
+        environment: Mapping[str, str],
+        memory_limit: int | None,
+    ) -> None:
+        self.name = name
+        self.names: set[str] = set()
+        """The blobs of its global workspace, as of its last answer."""
+        self.runs = 0
+        self.plan_bytes = 0
+        self.dead: NodeDiedError | None = None
+        self.closed = False
+        self._limit = memory_limit
+        self._segments: dict[str, Segment] = {}
+        self._ended: deque[int] = deque()
+        self._forgotten: deque[int] = deque()
+        self._shipped: set[int] = set()
+        self._program: NodeProgram | None = None
+        self._run = 0
+        self._shipping: int | None = None
+        self._owed = False
+        self._ready = False
+        self._board = Segment.create(protocol.BOARD_SIZE)
+        self._words = memoryview(self._board.memory).cast("Q")
+        try:
+            self.process: WorkerProcess = start_worker(
+                "procession.cluster.worker:main",
+                pickle.dumps(Start(name, self._board.name, threads)),
+                method=method,
+                environment=environment,
+            )
+        except BaseException:
+            self._drop_memory()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<NodeHandle {self.name!r}, pid {self.pid}>"
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self.process.pid
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes of shared memory that the node's blobs have, used or pooled."""
+        return sum(segment.size for segment in self._segments.values())
+
+    def ready(self) -> None:
+        """Wait until the worker listens."""
+        if not self._ready:
+            answer = self._receive(time.monotonic() + READY_WITHIN)
+            if answer is None:
+                self.kill()
+                raise self._death(f"did not start within {READY_WITHIN:.0f} s and was killed")
+            assert isinstance(answer, Ready)
+            self._ready = True
+
+    # Runs.
+
+    def begin(self, run: int, plan: int, program: NodeProgram, shipment: bytes | None) -> None:
+        """Have the worker run a program; `finish` takes the answer.
+
+        Args:
+            run: The number of this run, never used before.
+            plan: The program's number.
+            program: The program, for messages.
+            shipment: Its bytes if the worker does not have it (see `has_plan`).
+        """
+        self._program, self._run = program, run
+        self._shipping = None if shipment is None else plan
+        self._send(Run(run, plan, shipment, _taken(self._forgotten), _taken(self._ended)))
+        if shipment is not None:
+            self._shipped.add(plan)
+            self.plan_bytes += len(shipment)
+        self._owed = True
+
+    def has_plan(self, plan: int) -> bool:
+        """Whether the plan was shipped to the worker."""
+        return plan in self._shipped
+
+    def forget(self, plan: int) -> None:
+        """That plan will not be run again. May be called at any time, even by a finalizer."""
+        self._forgotten.append(plan)
+
+    def heard(self) -> Ran | None:
+        """Take what the worker has to say: the answer to `begin`, or None if it was something else.
+
+        Only when the connection or the sentinel is ready: it does not wait.
+
+        Raises:
+            NodeDiedError: The worker died.
+        """
+        answer = self._receive_one()
+        return None if answer is None else self._finished(answer)
+
+    def _finished(self, answer: Any) -> Ran:
+        assert isinstance(answer, Ran)
+        self._owed = False
+        self.names |= set(answer.appeared)
+        self.names -= set(answer.vanished)
+        if (answer.failure is not None or answer.cancelled) and self._shipping is not None:
+            # It may have failed before the worker had the plan.
+            self._shipped.discard(self._shipping)
+        if not answer.cancelled and answer.failure is None:
+            self.runs += 1
+        return answer
+
+    def outputs(self, answer: Ran) -> dict[str, Any]:
+        """The values that a run handed back, by blob."""
+        assert self._program is not None
+        return {
+            name: self._value(payload, name)
+            for name, payload in zip(self._program.outputs, answer.outputs, strict=True)
+        }
+
+    def cancel(self) -> None:
+        """Call off the run that is under way: the worker stops before its next operation."""
+        if self._owed and not self.closed:
+            self._words[protocol.CANCEL] = self._run
+
+    def settle(self, deadline: float | None = None) -> None:
+        """Take an answer that is still owed.
+
+        Raises:
+            RunTimeoutError: It does not come by then.
+            NodeDiedError: The worker died.
+        """
+        self.check_alive()
+        if self._owed:
+            message = self._receive(deadline)
+            if message is None:
+                raise RunTimeoutError(f"node {self.name!r} is still busy with an earlier run")
+            answer = self._finished(message)
+            for payload in answer.outputs:
+                if isinstance(payload, Located):
+                    self._ended.append(payload.lease)
+
+    # Blobs.
+
+    def fetch(self, name: str) -> Any:
+        """A blob's value."""
+        answer = self._ask(Fetch(name, self._leases()))
+        assert isinstance(answer, Value)
+        return self._value(answer.value, name)
+
+    def feed(self, name: str, value: Any) -> None:
+        """Give a blob a value: a large tensor's bytes are written into the worker's own memory."""
+        value = as_value(value)
+        if is_tensor(value) and value.nbytes >= MINIMUM:
+            answer = self._ask(Reserve(name, value.shape, value.dtype, self._leases()))
+            assert isinstance(answer, Reserved)
+            memory = self._segments[answer.segment].memory
+            target = np.ndarray(value.shape, value.dtype, buffer=memory, offset=answer.offset)
+            np.copyto(target, value)
+            self._ask(Commit(self._leases()))
+        else:
+            payload: Payload
+            if is_tensor(value):
+                payload = Inline(value.tobytes(), value.shape, value.dtype)
+            else:
+                payload = Pickled(dumps(value, f"the value {value!r} fed to blob {name!r}"))
+            self._ask(Feed(name, payload, self._leases()))
+        self.names.add(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a blob."""
+        self._ask(Remove(name, self._leases()))
+        self.names.discard(name)
+
+    def set_threads(self, threads: int) -> None:
+        """Change the cap on the worker's BLAS threads."""
+        self._ask(SetThreads(threads, self._leases()))
+
+    def _value(self, payload: Payload, name: str) -> Any:
+        if isinstance(payload, Located):
+            memory = self._segments[payload.segment].memory
+            array, holder = snapshot.over(memory, payload.offset, payload.shape, payload.dtype)
+            ending = weakref.finalize(holder, self._ended.append, payload.lease)
+            ending.atexit = False
+            return array
+        if isinstance(payload, Inline):
+            return snapshot.of_bytes(payload.data, payload.shape, payload.dtype)
+        value = loads(payload.data, f"blob {name!r} of node {self.name!r}")
+        return snapshot.of_copy(value) if isinstance(value, np.ndarray) else value
+
+    def _leases(self) -> tuple[int, ...]:
+        return _taken(self._ended)
+
+    # The channel.
+
+    def _ask(self, question: Any) -> Any:
+        self.settle()
+        self._send(question)
+        answer = self._receive(None)
+        if isinstance(answer, Failed):
+            raise answer.report.unpack()
+        return answer
+
+    def _send(self, message: Any) -> None:
+        self.check_alive()
+        try:
+            self.process.connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._death() from None
+
+    def _receive(self, deadline: float | None) -> Any:
+        """The worker's next answer, None when it does not come by then."""
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            # For the answer and for the death together.
+            if not wait([self.process.connection, self.process.sentinel], left):
+                return None
+            message = self._receive_one()
+            if message is not None:
+                return message
+
+    def _receive_one(self) -> Any:
+        """What is there to be heard; None when the worker asked for memory, which is granted."""
+        connection = self.process.connection
+        try:
+            # What it said before it died still counts.
+            if not connection.poll(0):
+                raise EOFError
+            message = pickle.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            raise self._death() from None
+        if isinstance(message, NeedSegment):
+            self._send(self._grant(message))
+            return None
+        return message
+
+    def _grant(self, wanted: NeedSegment) -> Granted | Failed:
+        for name in wanted.returned:
+            segment = self._segments.pop(name)
+            segment.unlink()
+            segment.close()
+        try:
+            segment = self._new_segment(wanted)
+        except SharedMemoryError as error:
+            return Failed(Report.of(error))
+        self._segments[segment.name] = segment
+        return Granted(segment.name, segment.size)
+
+    def _new_segment(self, wanted: NeedSegment) -> Segment:
+        preferred = wanted.preferred
+        if self._limit is not None:
+            left = self._limit - self.shared_bytes
+            if wanted.least > left:
+                raise SharedMemoryError(
+                    f"node {self.name!r} has reached its memory limit: {wanted.least:,} bytes "
+                    f"needed, {self.shared_bytes:,} of {self._limit:,} taken. Remove blobs, let "
+                    f"go of fetched arrays, or give the session a larger memory_limit.",
+                    needed=wanted.least,
+                    available=left,
+                    limit=self._limit,
+                    node=self.name,
+                )
+            preferred = min(preferred, left)
+        preferred = max(wanted.least, preferred // PAGE * PAGE)
+        try:
+            return Segment.create(preferred)
+        except SharedMemoryError:
+            if preferred == wanted.least:
+                raise
+            return Segment.create(wanted.least)
+
+    # Life and death.
+
+    def check_alive(self) -> None:
+        """Raise the error of the node's death if it is dead."""
+        if self.dead is not None:
+            # A fresh one: raising the same object again would pile up tracebacks.
+            details = {**self.dead.__dict__}
+            text = details.pop("message")
+            raise NodeDiedError(
+                f"{text}\n  (that was earlier: the node's blobs are gone, and this session cannot "
+                f"run on it any more)",
+                **details,
+            )
+
+    def kill(self) -> None:
+        """End the worker at once."""
+        self.process.kill()
+        self.process.join(10)
+
+    def killed_for_timeout(self) -> None:
+        """Kill the worker, and remember why."""
+        self.kill()
+        self._death("did not stop in time and was killed")
+
+    def _death(self, how: str | None = None) -> NodeDiedError:
+        """Work out how the worker died and what it was doing; mark the node dead."""
+        # The channel can be at its end a moment before the process is.
+        if not self.process.join(5):
+            self.kill()
+            how = how or "closed its connection and was killed"
+        code = self.process.exitcode()
+        name = _signal_name(code)
+        task, operator, doing = self._was_doing()
+        if how is not None:
+            text = f"node {self.name!r} (process {self.pid}) {how}{doing}"
+        else:
+            how = f"ended with exit code {code}" if name is None else f"was killed by {name}"
+            text = f"node {self.name!r} (process {self.pid}) {how}{doing}"
+            text += "\n  " + _likely_cause(name, self._ready)
+        self.dead = NodeDiedError(
+            text,
+            node=self.name,
+            pid=self.pid,
+            exitcode=code,
+            signal=name,
+            task=task,
+            operator=operator,
+        )
+        self._owed = False
+        self.names.clear()
+        self.process.close()
+        self._drop_memory()
+        return self.dead
+
+    def _was_doing(self) -> tuple[str | None, str | None, str]:
+        if not self._owed or self._program is None:
+            return None, None, "" if self._ready else " before it was ready"
+        found = []
+        for index, task in enumerate(self._program.tasks):
+            operation = self._program.operation(self._words[task_word(index)])
+            if operation is not None:
+                found.append((task.name, operation))
+        if not found:
+            names = ", ".join(task.name for task in self._program.tasks)
+            return self._program.tasks[0].name, None, f" in task {names}, between operators"
+        text = ""
+        for name, operation in found:
+            text += f"\n  in task {name!r}, operator {operation} of net {operation.net!r}"
+            if operation.source:
+                text += f"\n  added at {operation.source}"
+        return found[0][0], found[0][1].type, text
+
+    def stop(self, deadline: float) -> None:
+        """Tell the worker to end, once it has answered what it was asked before."""
+        if self.dead is None and not self.closed:
+            # If it does not answer, or is found dead, `close` sees to it.
+            with contextlib.suppress(NodeDiedError, RunTimeoutError):
+                self.settle(deadline)
+                self._send(Stop(()))
+
+    def close(self, deadline: float) -> None:
+        """See the worker end, kill it at the deadline, and take all names of memory away."""
+        if self.closed:
+            return
+        if self.dead is None:
+            if not self.process.join(max(0.0, deadline - time.monotonic())):
+                self.kill()
+            self.process.close()
+        self.closed = True
+        self._drop_memory()
+
+    def _drop_memory(self) -> None:
+        for segment in self._segments.values():
+            segment.unlink()
+            segment.close()
+        self._segments.clear()
+        with contextlib.suppress(ValueError):
+            self._words.release()
+        self._board.unlink()
+        self._board.close()
+
+
+def _taken(queue: deque[int]) -> tuple[int, ...]:
+    """All that is in a queue to which finalizers may be adding."""
+    found = []
+    while queue:
+        found.append(queue.popleft())
+    return tuple(found)
+
+
+def _signal_name(code: int | None) -> str | None:
+    if code is None or code >= 0:
+        return None
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _likely_cause(signal_name: str | None, ready: bool) -> str:
+    if signal_name == "SIGKILL":
+        return "likely: somebody killed it, or the kernel did because memory ran out"
+    if signal_name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"):
+        return "likely: a crash in native code that an operator called"
+    if not ready:
+        return "likely: it could not import what it needs; its standard error has more"
+    return "likely: something that an operator called ended the process"

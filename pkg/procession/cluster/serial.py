@@ -1,0 +1,174 @@
+"""Objects and exceptions as bytes, and what to say when that cannot be.
+
+Plans and Python objects go as cloudpickle. An exception goes as its own pickle *and* as text,
+because what a user's code raises need not survive pickling.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from procession.errors import (
+    ProcessionError,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+)
+from procession.runtime.program import NodeProgram
+
+
+def dumps(value: Any, what: str) -> bytes:
+    """The value as cloudpickle; `what` says in an error what it is.
+
+    Raises:
+        SerializationError: It cannot be pickled.
+    """
+    try:
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise SerializationError(
+            f"{what} cannot be pickled: {type(error).__name__}: {error}", what=what
+        ) from error
+
+
+def loads(data: bytes, what: str) -> Any:
+    """The value back.
+
+    Raises:
+        SerializationError: It cannot be unpickled here.
+    """
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise SerializationError(
+            f"{what} cannot be unpickled here: {type(error).__name__}: {error}", what=what
+        ) from error
+
+
+def _picklable(value: Any) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def _inside(function: Any) -> list[tuple[str, Any]]:
+    """(what, value) for what a function takes along."""
+    if isinstance(function, (tuple, list)):
+        found = []
+        for part in function:
+            found += _inside(part)
+            if not callable(part):
+                found.append((f"{part!r}", part))
+        return found
+    code = getattr(function, "__code__", None)
+    if code is None:
+        bound = getattr(function, "__self__", None)
+        state = getattr(function if bound is None else bound, "__dict__", {})
+        return [(f"its attribute {name!r}", value) for name, value in state.items()]
+    found = []
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found.append((f"its variable {name!r}", cell.cell_contents))
+        except ValueError:
+            continue  # not assigned yet
+    names = {name for name in code.co_names if name in function.__globals__}
+    return found + [(f"the global {name!r}", function.__globals__[name]) for name in sorted(names)]
+
+
+def dump_program(program: NodeProgram) -> bytes:
+    """A node's program as cloudpickle.
+
+    Raises:
+        SerializationError: Something in it cannot be pickled; the message says which
+            argument of which operator, and for a function, which variable of it.
+    """
+    try:
+        return cloudpickle.dumps(program)  # type: ignore[no-any-return]
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        cause: Exception = error
+    for task, net in program.nets():
+        for operation in net.operations:
+            for argument, value in operation.arguments.items():
+                if _picklable(value):
+                    continue
+                culprit = f"{value!r}"
+                for what, inner in _inside(value):
+                    if not _picklable(inner):
+                        culprit += f", for {what} = {inner!r},"
+                        break
+                raise SerializationError(
+                    f"{culprit} cannot be pickled: {reason}\n"
+                    f"  it is argument {argument!r} of operator {operation} in net {net.name!r} "
+                    f"(task {task!r}), which is to run on node {program.node!r}\n"
+                    f"  added at {operation.source}",
+                    what=culprit,
+                ) from cause
+    for definition in program.definitions:
+        if not _picklable(definition):
+            what = f"the operator {definition.name!r}"
+            raise SerializationError(f"{what} cannot be pickled: {reason}", what=what) from cause
+    raise SerializationError(
+        f"the program for node {program.node!r} cannot be pickled: {reason}", what="program"
+    ) from cause
+
+
+@dataclass(frozen=True)
+class Report:
+    """An exception on its way from a worker."""
+
+    error: bytes | None
+    """The exception by pickle; None when it does not survive that."""
+    text: str
+    """Its type and message."""
+    cause: Report | None
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Report:
+        """Pack an exception and its cause."""
+        data = None
+        try:
+            data = cloudpickle.dumps(error)
+            pickle.loads(data)
+        except Exception:
+            # Its constructor may want what pickle does not know; then the text has to do.
+            data = None
+        name = type(error).__qualname__
+        if type(error).__module__ not in ("builtins", "__main__"):
+            name = f"{type(error).__module__}.{name}"
+        try:
+            text = f"{name}: {error}"
+        except Exception:
+            text = f"{name} (its message could not be made)"
+        cause = error.__cause__
+        return cls(
+            error=data,
+            text=text,
+            cause=None if cause is None else cls.of(cause),
+            traceback="".join(traceback.format_exception(error)),
+        )
+
+    def unpack(self, depth: int = 0) -> BaseException:
+        """The exception again, or a `RemoteError` with its text; the causes chained behind it."""
+        error: BaseException | None = None
+        if self.error is not None:
+            try:
+                error = pickle.loads(self.error)
+            except Exception:
+                # A class that cannot be imported on this side.
+                error = None
+        if not isinstance(error, BaseException):
+            error = RemoteError(self.text)
+        if self.cause is not None:
+            error.__cause__ = self.cause.unpack(depth + 1)
+        elif depth or not isinstance(error, ProcessionError):
+            error.__cause__ = RemoteTraceback(self.traceback)
+        return error

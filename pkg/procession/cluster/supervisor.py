@@ -1,0 +1,207 @@
+"""The workers of a session together: starting them, a run on several at once, the end.
+
+A run ends in one of four ways. Everybody answers; one reports a failure; one dies; or time
+runs out. In all but the first the others are called off, which they notice before their next
+operation. After a failure or a death the error is raised at once, and what the others still
+owe is taken before they are asked again. When time is up they are given `GRACE` seconds, and
+who is still busy then is killed: a session that says it works must not hang on its next call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+from procession.cluster import blas
+from procession.cluster.node import NodeHandle
+from procession.cluster.serial import dump_program
+from procession.errors import ProcessionError, RunTimeoutError
+from procession.runtime.program import NodeProgram
+
+GRACE = 1.0
+"""Seconds that a worker has to stop between operators when a run has timed out."""
+STOP_WITHIN = 2.0
+"""Seconds that workers have to end by themselves when a session closes."""
+
+
+class Supervisor:
+    """Owns the workers of one session. Not safe for several threads: the session has the lock.
+
+    Args:
+        method: How workers are started; None for the default.
+        threads_per_node: BLAS threads per worker; None shares the cores out among the nodes.
+        memory_limit: Bytes of shared memory per node; None for what the machine has.
+    """
+
+    def __init__(
+        self, method: str | None, threads_per_node: int | None, memory_limit: int | None
+    ) -> None:
+        self._method = method
+        self._threads = threads_per_node
+        self._limit = memory_limit
+        self._pid = os.getpid()
+        self._runs = 0
+        self._closing = threading.Lock()
+        self.nodes: dict[str, NodeHandle] = {}
+        """By name, in order of start."""
+
+    def start(self, names: Sequence[str]) -> None:
+        """Start workers for those of the nodes that have none, all at once.
+
+        Raises:
+            NodeDiedError: One of them did not come up; then none of them stays.
+        """
+        new = [name for name in dict.fromkeys(names) if name not in self.nodes]
+        if not new:
+            return
+        threads, shared_out = self._share(len(self.nodes) + len(new))
+        started: list[NodeHandle] = []
+        try:
+            for name in new:
+                started.append(
+                    NodeHandle(
+                        name,
+                        method=self._method,
+                        threads=threads,
+                        environment={} if threads is None else blas.thread_environment(threads),
+                        memory_limit=self._limit,
+                    )
+                )
+            for handle in started:
+                handle.ready()
+        except BaseException:
+            for handle in started:
+                handle.kill()
+                handle.close(time.monotonic())
+            raise
+        if shared_out and threads is not None:
+            for handle in self.nodes.values():
+                if handle.dead is None:
+                    handle.set_threads(threads)
+        self.nodes.update((handle.name, handle) for handle in started)
+
+    def _share(self, nodes: int) -> tuple[int | None, bool]:
+        """(the cap for each worker, whether it depends on how many nodes there are)."""
+        if self._threads is not None:
+            return self._threads, False
+        if blas.user_has_chosen(os.environ):
+            return blas.user_threads(os.environ), False
+        return max(1, blas.cores() // nodes), True
+
+    def run(
+        self, plan: int, programs: Sequence[NodeProgram], timeout: float | None
+    ) -> dict[str, dict[str, Any]]:
+        """Run programs at once, each on its node; node -> blob -> value of what they hand back.
+
+        Raises:
+            OperatorError, NodeDiedError, RunTimeoutError, SerializationError, ...: Of the
+                node that failed first.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        handles = [self.nodes[program.node] for program in programs]
+        # Whatever can be refused is refused before anybody starts.
+        shipments = []
+        for handle, program in zip(handles, programs, strict=True):
+            handle.check_alive()
+            shipments.append(None if handle.has_plan(plan) else dump_program(program))
+        self._runs += 1
+        waiting: list[NodeHandle] = []
+        answers = {}
+        try:
+            for handle in handles:
+                handle.settle(deadline)
+            for handle, program, shipment in zip(handles, programs, shipments, strict=True):
+                handle.begin(self._runs, plan, program, shipment)
+                waiting.append(handle)
+            while waiting:
+                for handle in _ready(waiting, deadline):
+                    answer = handle.heard()
+                    if answer is None:
+                        continue
+                    waiting.remove(handle)
+                    if answer.failure is not None:
+                        raise answer.failure.unpack()
+                    answers[handle] = answer
+        except RunTimeoutError:
+            raise self._timed_out(handles, timeout) from None
+        except BaseException:
+            # A failure, a death, or the user's Ctrl-C.
+            for handle in waiting:
+                handle.cancel()
+            raise
+        return {handle.name: handle.outputs(answer) for handle, answer in answers.items()}
+
+    def _timed_out(self, handles: Sequence[NodeHandle], timeout: float | None) -> RunTimeoutError:
+        for handle in handles:
+            handle.cancel()
+        deadline = time.monotonic() + GRACE
+        killed = []
+        for handle in handles:
+            try:
+                handle.settle(deadline)
+            except RunTimeoutError:
+                handle.killed_for_timeout()
+                killed.append(handle.name)
+            except ProcessionError:
+                killed.append(handle.name)
+        text = f"the run did not end within {timeout} s; "
+        if killed:
+            text += (
+                f"node {', '.join(map(repr, killed))} did not stop within {GRACE:.0f} s more and "
+                f"was killed: its blobs are gone, and this session cannot run on it any more"
+            )
+        else:
+            text += "it was stopped between operators, and the session can go on"
+        return RunTimeoutError(text, timeout=timeout, killed=tuple(killed))
+
+    def cancel(self) -> None:
+        """Call off whatever runs. Safe in any thread."""
+        for handle in list(self.nodes.values()):
+            handle.cancel()
+
+    def kill(self) -> None:
+        """End all workers at once. Safe in any thread: whoever waits for one sees it die."""
+        for handle in list(self.nodes.values()):
+            handle.process.kill()
+
+    def forget(self, plan: int) -> None:
+        """A plan will not be run again. Safe in a finalizer."""
+        for handle in list(self.nodes.values()):
+            handle.forget(plan)
+
+    def close(self) -> None:
+        """End all workers and take all names of memory away. Twice is fine."""
+        if os.getpid() != self._pid:
+            return  # a forked copy of the coordinator: the workers are not its own
+        with self._closing:
+            deadline = time.monotonic() + STOP_WITHIN
+            with contextlib.ExitStack() as stack:
+                # Whatever goes wrong with one, the others are closed.
+                for handle in self.nodes.values():
+                    stack.callback(handle.close, deadline)
+                # All are told before any is waited for.
+                self.cancel()
+                for handle in self.nodes.values():
+                    handle.stop(deadline)
+
+
+def _ready(handles: Sequence[NodeHandle], deadline: float | None) -> list[NodeHandle]:
+    """Those of which there is something to hear.
+
+    Raises:
+        RunTimeoutError: Nothing comes by then.
+    """
+    by_object: dict[Any, NodeHandle] = {}
+    for handle in handles:
+        by_object[handle.process.connection] = handle
+        by_object[handle.process.sentinel] = handle
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    ready = wait(list(by_object), left)
+    if not ready:
+        raise RunTimeoutError
+    return list(dict.fromkeys(by_object[item] for item in ready))

@@ -1,0 +1,230 @@
+"""The worker: a bare loop. Read a message, do it, answer.
+
+The channel is a socket of its own, so nothing that is printed can come between. The loop
+ends when it is told to, or when the other end is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from procession.blobs.blob import Blob, is_tensor
+from procession.blobs.segment import Segment
+from procession.blobs.shared import SharedPool
+from procession.blobs.snapshot import Array, of_bytes
+from procession.cluster import blas, protocol
+from procession.cluster.protocol import (
+    CANCEL,
+    Commit,
+    Done,
+    Failed,
+    Feed,
+    Fetch,
+    Inline,
+    Located,
+    NeedSegment,
+    Payload,
+    Pickled,
+    Ran,
+    Ready,
+    Remove,
+    Reserve,
+    Reserved,
+    Run,
+    SetThreads,
+    Start,
+    Stop,
+    Value,
+    task_word,
+)
+from procession.cluster.serial import Report, dumps, loads
+from procession.runtime.executor import Cancelled, Executable
+from procession.runtime.workspace import Workspace
+
+
+def main(connection: Connection, argument: bytes) -> None:
+    """Serve until told to stop. The target of `start_worker`."""
+    _Worker(connection, pickle.loads(argument)).serve()
+
+
+class _Board:
+    """The worker's side of the board: a monitor for its runs."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._words = memoryview(segment.memory).cast("Q")
+        self._run = 0
+
+    def begin(self, run: int) -> None:
+        self._run = run
+
+    def enter(self, task: int, operation: int) -> None:
+        words = self._words
+        words[task_word(task)] = operation
+        if words[CANCEL] == self._run:
+            raise Cancelled
+
+
+class _Worker:
+    def __init__(self, connection: Connection, start: Start) -> None:
+        self._connection = connection
+        self._node = start.node
+        if start.threads is not None:
+            blas.limit_threads(start.threads)
+        self._board = _Board(Segment.attach(start.board, protocol.BOARD_SIZE))
+        self._asking = threading.Lock()
+        self._pool = SharedPool(self._request_segment)
+        self._workspace = Workspace(node=start.node, pool=self._pool)
+        self._plans: dict[int, Executable] = {}
+        self._told: set[str] = set()
+        self._reserved: tuple[str, Blob, Array] | None = None
+
+    def serve(self) -> None:
+        self._send(Ready(os.getpid()))
+        answers: dict[type, Any] = {
+            Run: self._run,
+            Fetch: self._fetch,
+            Reserve: self._reserve,
+            Commit: self._commit,
+            Feed: self._feed,
+            Remove: self._remove,
+            SetThreads: self._set_threads,
+        }
+        while True:
+            try:
+                message = pickle.loads(self._connection.recv_bytes())
+            except (EOFError, ConnectionResetError):
+                return
+            for lease in message.ended:
+                self._pool.end_lease(lease)
+            if isinstance(message, Stop):
+                return
+            if self._reserved is not None and not isinstance(message, Commit):
+                self._reserved[1].discard()
+                self._reserved = None
+            try:
+                answer = answers[type(message)](message)
+            except Exception as error:
+                answer = Failed(Report.of(error))
+            self._send(answer)
+
+    def _send(self, message: Any) -> None:
+        # If the coordinator is gone, the next read says so.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def _request_segment(self, least: int, preferred: int, returned: Sequence[str]) -> Segment:
+        # Tasks of a run are threads; only the main one reads messages, and it waits for them.
+        with self._asking:
+            self._send(NeedSegment(least, preferred, tuple(returned)))
+            answer = pickle.loads(self._connection.recv_bytes())
+        if isinstance(answer, Failed):
+            raise answer.report.unpack()
+        return Segment.attach(answer.name, answer.size)
+
+    # The questions.
+
+    def _run(self, message: Run) -> Ran:
+        for plan in message.forgotten:
+            self._plans.pop(plan, None)
+        failure: Report | None = None
+        cancelled = False
+        outputs: tuple[Payload, ...] = ()
+        try:
+            if message.program is not None:
+                what = f"the program for node {self._node!r}"
+                self._plans[message.plan] = Executable(loads(message.program, what))
+            executable = self._plans[message.plan]
+            self._board.begin(message.run)
+            executable.run(self._workspace, self._board)
+            outputs = self._outputs(executable.program.outputs)
+        except Cancelled:
+            cancelled = True
+        except Exception as error:
+            failure = Report.of(error)
+        for stream in (sys.stdout, sys.stderr):
+            # What was printed is out before the answer is. A closed stream is the user's choice.
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        names = set(self._workspace.own_names())
+        appeared, vanished = names - self._told, self._told - names
+        self._told = names
+        return Ran(message.run, outputs, failure, cancelled, tuple(appeared), tuple(vanished))
+
+    def _outputs(self, names: Sequence[str]) -> tuple[Payload, ...]:
+        payloads: list[Payload] = []
+        try:
+            for name in names:
+                blob = self._workspace.find(name)
+                if blob is None:
+                    error = self._workspace.not_found(name)
+                    error.message += " It was to be handed back as a task output."
+                    raise error
+                payloads.append(self._payload(name, blob))
+        except BaseException:
+            for payload in payloads:
+                if isinstance(payload, Located):
+                    self._pool.end_lease(payload.lease)
+            raise
+        return tuple(payloads)
+
+    def _payload(self, name: str, blob: Blob) -> Payload:
+        value = blob.value
+        if not is_tensor(value):
+            return Pickled(dumps(value, f"blob {name!r} of node {self._node!r}"))
+        if blob.buffer is None:
+            return Inline(value.tobytes(), value.shape, value.dtype)
+        buffer = blob.buffer
+        lease = self._pool.lease(buffer)
+        return Located(buffer.segment.name, buffer.offset, value.shape, value.dtype, lease)
+
+    def _fetch(self, message: Fetch) -> Value:
+        blob = self._workspace.find(message.name)
+        if blob is None:
+            raise self._workspace.not_found(message.name)
+        return Value(self._payload(message.name, blob))
+
+    def _reserve(self, message: Reserve) -> Reserved:
+        blob = self._workspace.make(message.name)
+        array = blob.target(message.shape, message.dtype)
+        buffer = blob.target_buffer(array)
+        self._reserved = (message.name, blob, array)
+        return Reserved(buffer.segment.name, buffer.offset)
+
+    def _commit(self, message: Commit) -> Done:
+        assert self._reserved is not None
+        name, blob, array = self._reserved
+        self._reserved = None
+        blob.store(array)
+        self._keep(name, blob)
+        return Done()
+
+    def _feed(self, message: Feed) -> Done:
+        blob = self._workspace.make(message.name)
+        payload = message.value
+        if isinstance(payload, Inline):
+            blob.store(of_bytes(payload.data, payload.shape, payload.dtype))
+        else:
+            assert isinstance(payload, Pickled)
+            blob.store(loads(payload.data, f"the value fed to blob {message.name!r}"))
+        self._keep(message.name, blob)
+        return Done()
+
+    def _keep(self, name: str, blob: Blob) -> None:
+        self._workspace.keep(name, blob)
+        self._told.add(name)
+
+    def _remove(self, message: Remove) -> Done:
+        self._workspace.remove_blob(message.name)
+        self._told.discard(message.name)
+        return Done()
+
+    def _set_threads(self, message: SetThreads) -> Done:
+        blas.limit_threads(message.threads)
+        return Done()
