@@ -22,13 +22,14 @@ Three keyword-only names are not arguments but requests to whoever runs the kern
 `context`  a `Context`: the blobs' names, the workspace. Only for operators that are about
            those, such as Print and Python.
 
-A kernel returns one value, or a tuple when it has several outputs. What it returns is
-given away: never an input, nor a view of one, unless it is `out`. It must not write into
-its inputs.
+A kernel returns one value (a NumPy scalar will do for one without dimensions), a tuple when it
+has several outputs, None when it has none. What it returns is given away: never an input, nor a
+view of one, unless it is `out`. It must not write into its inputs.
 
 A gradient is a table of rules over the symbols I0, O0 (the forward operator's inputs and
 outputs), GO0 (gradients of its outputs) and GI0 (gradients of its inputs, to be made),
 or a function of (number of inputs, arguments) that returns such a table.
+A rule may read, and write again, a GI0 that an earlier rule of the table wrote; never a GO0.
 `gradient=STOPS` says that nothing flows back through it; without a `gradient` the operator
 cannot be differentiated, and asking for it is an error.
 """
@@ -74,7 +75,7 @@ class Rule:
 
 
 Rules = Sequence[Rule]
-GradientFunction = Callable[[int, Mapping[str, Any]], Rules]
+GradientFunction = Callable[[int, Mapping[str, Any]], Rules | None]
 
 STOPS: Rules = ()
 """A gradient for operators through which nothing flows back."""

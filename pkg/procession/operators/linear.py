@@ -1,0 +1,164 @@
+"""Matrix products and fully connected layers.
+
+Where a matrix is wanted and a tensor of more dimensions comes, it is cut in two before one of
+its dimensions: those in front of the cut make the rows, the others the columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from procession.operators.arrays import Array, matrix, promote, result
+from procession.operators.registry import Rules, emit, operator
+
+
+def _matmul_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
+    # C = A B has dA = dC B' and dB = A' dC. A factor that came in transposed gets its gradient
+    # transposed, which swaps the two factors. The last input gives the shape.
+    trans_a, trans_b = bool(arguments["trans_a"]), bool(arguments["trans_b"])
+    axis_a, axis_b = arguments["axis_a"], arguments["axis_b"]
+    if trans_a:
+        da = emit("MatMul", "I1 GO0 I0", "GI0", axis_a=axis_b, trans_a=int(trans_b), trans_b=1)
+    else:
+        da = emit("MatMul", "GO0 I1 I0", "GI0", axis_b=axis_b, trans_b=int(not trans_b))
+    if trans_b:
+        db = emit("MatMul", "GO0 I0 I1", "GI1", axis_b=axis_a, trans_a=1, trans_b=int(trans_a))
+    else:
+        db = emit("MatMul", "I0 GO0 I1", "GI1", axis_a=axis_a, trans_a=int(not trans_a))
+    return [da, db]
+
+
+@operator("MatMul", gradient=_matmul_rules)
+def matmul(
+    a: Array,
+    b: Array,
+    like: Array | None = None,
+    *,
+    axis_a: int = 1,
+    axis_b: int = 1,
+    trans_a: int = 0,
+    trans_b: int = 0,
+    out: Array | None = None,
+) -> Any:
+    """The product of the matrices A (M, K) and B (K, N): (M, N). Caffe2: MatMul.
+
+    A third input gives the result its shape; its values do not matter.
+
+    Args:
+        axis_a: Where A is cut into a matrix if it has more dimensions.
+        axis_b: The same for B.
+        trans_a: 1 if A comes transposed, as (K, M).
+        trans_b: 1 if B comes transposed, as (N, K).
+
+    Raises:
+        ValueError: The shapes do not match.
+    """
+    left = a.reshape(matrix(a.shape, axis_a, "A"))
+    right = b.reshape(matrix(b.shape, axis_b, "B"))
+    left = left.T if trans_a else left
+    right = right.T if trans_b else right
+    if left.shape[1] != right.shape[0]:
+        raise ValueError(
+            f"A {a.shape} has K={left.shape[1]}, B {b.shape} has K={right.shape[0]}"
+            f" (trans_a={int(trans_a)}, trans_b={int(trans_b)})"
+        )
+    left, right = promote(left, right)
+    shape = (left.shape[0], right.shape[1])
+    y = result(out, shape if like is None else like.shape, left.dtype)
+    if y.size != shape[0] * shape[1]:
+        raise ValueError(f"A x B is {shape}, which does not fit the third input's {y.shape}")
+    np.matmul(left, right, out=y.reshape(shape))
+    return y
+
+
+def _affine(
+    x: Array, w: Array, b: Array, axis: int, axis_w: int, transposed: bool, out: Array | None
+) -> Array:
+    rows, k = matrix(x.shape, axis, "X")
+    first, second = matrix(w.shape, axis_w, "W")
+    n, k_of_w = (second, first) if transposed else (first, second)
+    if k != k_of_w:
+        raise ValueError(f"X {x.shape} coerces to K={k}, W {w.shape} has K={k_of_w}")
+    if b.shape != (n,):
+        raise ValueError(f"b is {b.shape}, W {w.shape} asks for ({n},)")
+    x, w, b = promote(x, w, b)
+    matrix_w = w.reshape(first, second)
+    if out is not None and np.may_share_memory(out, b):
+        out = None  # b is read after the product was written
+    y = result(out, (*x.shape[: axis % x.ndim], n), x.dtype)
+    product = y.reshape(rows, n)
+    np.matmul(x.reshape(rows, k), matrix_w if transposed else matrix_w.T, out=product)
+    np.add(product, b, out=product)
+    return y
+
+
+def _affine_gradient(
+    x: Array, w: Array, dy: Array, axis: int, axis_w: int, transposed: bool
+) -> tuple[Array, Array, Array]:
+    rows, k = matrix(x.shape, axis, "X")
+    first, second = matrix(w.shape, axis_w, "W")
+    n, k_of_w = (second, first) if transposed else (first, second)
+    if k != k_of_w or dy.size != rows * n:
+        raise ValueError(f"dY {dy.shape} is no gradient for X {x.shape} and W {w.shape}")
+    x, w, dy = promote(x, w, dy)
+    matrix_x, matrix_w, matrix_dy = (
+        x.reshape(rows, k),
+        w.reshape(first, second),
+        dy.reshape(rows, n),
+    )
+    if transposed:
+        dw, dx = np.matmul(matrix_x.T, matrix_dy), np.matmul(matrix_dy, matrix_w.T)
+    else:
+        dw, dx = np.matmul(matrix_dy.T, matrix_x), np.matmul(matrix_dy, matrix_w)
+    db = np.add.reduce(matrix_dy, axis=0, dtype=dy.dtype)
+    return dw.reshape(w.shape), db, dx.reshape(x.shape)
+
+
+@operator("FC", gradient=[emit("FCGradient", "I0 I1 GO0", "GI1 GI2 GI0")])
+def fc(
+    x: Array, w: Array, b: Array, *, axis: int = 1, axis_w: int = 1, out: Array | None = None
+) -> Array:
+    """A fully connected layer, X W' + b. Caffe2: FC.
+
+    X is (M, K), W is (N, K), b is (N,) and the result (M, N). The dimensions of X in front of
+    `axis` stay as they are.
+
+    Args:
+        axis: Where X is cut into a matrix if it has more dimensions.
+        axis_w: The same for W.
+
+    Raises:
+        ValueError: The shapes do not match.
+    """
+    return _affine(x, w, b, axis, axis_w, False, out)
+
+
+@operator("FCGradient", outputs=3)
+def fc_gradient(
+    x: Array, w: Array, dy: Array, *, axis: int = 1, axis_w: int = 1
+) -> tuple[Array, Array, Array]:
+    """The gradients of W, b and X, in this order, from that of FC's result. Caffe2: FCGradient."""
+    return _affine_gradient(x, w, dy, axis, axis_w, False)
+
+
+@operator("FCTransposed", gradient=[emit("FCTransposedGradient", "I0 I1 GO0", "GI1 GI2 GI0")])
+def fc_transposed(
+    x: Array, w: Array, b: Array, *, axis: int = 1, axis_w: int = 1, out: Array | None = None
+) -> Array:
+    """A fully connected layer whose W is (K, N): X W + b; otherwise as FC. Caffe2: FCTransposed.
+
+    Raises:
+        ValueError: The shapes do not match.
+    """
+    return _affine(x, w, b, axis, axis_w, True, out)
+
+
+@operator("FCTransposedGradient", outputs=3)
+def fc_transposed_gradient(
+    x: Array, w: Array, dy: Array, *, axis: int = 1, axis_w: int = 1
+) -> tuple[Array, Array, Array]:
+    """The gradients of W, b and X from that of FCTransposed's. Caffe2: FCTransposedGradient."""
+    return _affine_gradient(x, w, dy, axis, axis_w, True)

@@ -1,0 +1,88 @@
+import io
+import sys
+
+import numpy as np
+import pytest
+
+from procession.testing.gradcheck import KernelContext, run_operator
+
+
+def test_stop_gradient_copies():
+    x = np.arange(3)
+    y = run_operator("StopGradient", x)
+    np.testing.assert_array_equal(y, x)
+    assert not np.may_share_memory(y, x)
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("Hello from node 1.", "Hello from node 1."),
+        (b"Hello from node 1.", "Hello from node 1."),
+        (np.array("Hello from node 1."), "Hello from node 1."),
+        (np.array("Hello from node 1.", object), "Hello from node 1."),
+        (np.array(b"caf\xc3\xa9"), "café"),
+        (b"\xff", r"\xff"),
+        (np.float32([[1, 2.5], [3, -4]]), "x float32(2, 2): 1.0 2.5 3.0 -4.0"),
+        (np.array(0.1, np.float32), "x float32(): 0.1"),
+        (np.array([True, False]), "x bool(2,): True False"),
+        (np.array(["a", "b"], object), "x object(2,): a b"),
+        (np.zeros((0, 3), np.int64), "x int64(0, 3):"),
+        ({"any": "object"}, "x dict: {'any': 'object'}"),
+    ],
+)
+def test_print(value, line, capsys):
+    assert run_operator("Print", value, context=KernelContext(("x",))) is None
+    assert capsys.readouterr() == (line + "\n", "")
+
+
+def test_print_limit(capsys):
+    context = KernelContext(("x",))
+    run_operator("Print", np.arange(5), limit=2, context=context)
+    run_operator("Print", np.arange(2), limit=2, context=context)
+    assert capsys.readouterr().out == "x int64(5,): 0 1 ... (5 in all)\nx int64(2,): 0 1\n"
+    for arguments in ({}, {"limit": 0}):
+        run_operator("Print", np.zeros(1001, int), context=context, **arguments)
+        line = capsys.readouterr().out
+        assert line.count(" 0") == 1000
+        assert line.endswith(" 0 ... (1001 in all)\n")
+
+
+def test_print_writes_once(monkeypatch):
+    class Stream(io.StringIO):
+        writes = 0
+
+        def write(self, text):
+            self.writes += 1
+            return super().write(text)
+
+    stream = Stream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    run_operator("Print", np.arange(100))
+    assert stream.writes == 1
+
+
+def test_print_every_n(capsys):
+    contexts = [KernelContext(("x",)), KernelContext(("y",))]
+    for run in range(7):
+        for context in contexts:
+            run_operator("Print", np.array(run), every_n=3, context=context)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{name} int64(): {run}" for run in (0, 3, 6) for name in "xy"]
+
+
+def test_print_to_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "scope_x.log"
+    log.write_text("from another run\n")
+    context = KernelContext(("scope/x",))
+    for run in range(2):
+        run_operator("Print", np.array(run), to_file=1, context=context)
+    assert log.read_text() == "scope/x int64(): 0\nscope/x int64(): 1\n"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("arguments", [{"every_n": 0}, {"limit": -1}])
+def test_print_errors(arguments):
+    with pytest.raises(ValueError, match=r"every_n=.* must be positive, limit=.* not negative"):
+        run_operator("Print", np.array(1), **arguments)

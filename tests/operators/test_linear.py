@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from procession.testing.gradcheck import run_operator
+
+
+def numbers(*shape, dtype=np.float32):
+    return np.random.default_rng(4).normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize("trans_a", [0, 1])
+@pytest.mark.parametrize("trans_b", [0, 1])
+def test_matmul(trans_a, trans_b):
+    a, b = numbers(2, 3), numbers(3, 4)
+    y = run_operator(
+        "MatMul", a.T if trans_a else a, b.T if trans_b else b, trans_a=trans_a, trans_b=trans_b
+    )
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, a @ b, rtol=1e-5, atol=1e-6)
+
+
+def test_matmul_cuts_tensors():
+    a, b = numbers(2, 3, 4), numbers(4, 5)
+    y = run_operator("MatMul", a, b, axis_a=2)
+    assert y.shape == (6, 5)
+    np.testing.assert_allclose(y, a.reshape(6, 4) @ b, rtol=1e-5, atol=1e-6)
+    y = run_operator("MatMul", a, numbers(12, 5))
+    assert y.shape == (2, 5)
+
+
+def test_matmul_takes_the_shape_of_a_third_input():
+    a, b = numbers(2, 3), numbers(3, 4)
+    y = run_operator("MatMul", a, b, np.empty((2, 2, 2)))
+    np.testing.assert_allclose(y, (a @ b).reshape(2, 2, 2), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"A x B is \(2, 4\), .* third input's \(3, 3\)"):
+        run_operator("MatMul", a, b, np.empty((3, 3)))
+
+
+def test_matmul_errors():
+    with pytest.raises(ValueError, match=r"A \(2, 3\) has K=3, B \(2, 3\) has K=2"):
+        run_operator("MatMul", numbers(2, 3), numbers(2, 3))
+    with pytest.raises(ValueError, match=r"B \(3,\) has no axis 1"):
+        run_operator("MatMul", numbers(2, 3), numbers(3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fc(dtype):
+    x, w, b = (numbers(*shape, dtype=dtype) for shape in ((2, 3), (4, 3), (4,)))
+    y = run_operator("FC", x, w, b)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, x @ w.T + b, rtol=1e-5, atol=1e-6)
+    transposed = run_operator("FCTransposed", x, w.T, b)
+    np.testing.assert_allclose(transposed, y, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "arguments", "result"),
+    [
+        ((2, 3, 4), (5, 12), {}, (2, 5)),
+        ((2, 3, 4), (5, 4), {"axis": 2}, (2, 3, 5)),
+        ((2, 3, 4), (5, 4), {"axis": -1}, (2, 3, 5)),
+        ((2, 3, 4), (5, 3, 4), {}, (2, 5)),
+        ((2, 3), (1, 5, 3), {"axis_w": 2}, (2, 5)),
+        ((3,), (5, 3), {"axis": 0}, (5,)),
+        ((0, 3), (5, 3), {}, (0, 5)),
+    ],
+)
+def test_fc_shapes(x, w, arguments, result):
+    y = run_operator("FC", np.ones(x, np.float32), np.ones(w, np.float32), numbers(5), **arguments)
+    k = np.prod(w) // 5
+    np.testing.assert_allclose(y, np.broadcast_to(k + numbers(5), result), rtol=1e-5)
+    assert y.shape == result
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "w", "b", "message"),
+    [
+        ("FC", (2, 3), (4, 5), (4,), r"X \(2, 3\) coerces to K=3, W \(4, 5\) has K=5"),
+        ("FCTransposed", (2, 3), (5, 4), (4,), r"X \(2, 3\) coerces to K=3, W \(5, 4\) has K=5"),
+        ("FC", (2, 3), (4, 3), (5,), r"b is \(5,\), W \(4, 3\) asks for \(4,\)"),
+        ("FC", (2, 3), (4, 3), (4, 1), r"b is \(4, 1\)"),
+        ("FC", (2, 3), (4, 3), (1,), r"b is \(1,\)"),
+        ("FC", (3,), (4, 3), (4,), r"X \(3,\) has no axis 1"),
+    ],
+)
+def test_fc_errors(name, x, w, b, message):
+    with pytest.raises(ValueError, match=message):
+        run_operator(name, numbers(*x), numbers(*w), numbers(*b))
+
+
+def test_fc_gradient_is_in_the_order_w_b_x():
+    x, w, dy = np.arange(6, dtype=np.float32).reshape(2, 3), numbers(4, 3), numbers(2, 4)
+    dw, db, dx = run_operator("FCGradient", x, w, dy)
+    np.testing.assert_allclose(dw, dy.T @ x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(db, dy.sum(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(dx, dy @ w, rtol=1e-5, atol=1e-6)
+
+
+def test_fc_gradient_errors():
+    with pytest.raises(ValueError, match=r"dY \(2, 5\) is no gradient for X \(2, 3\)"):
+        run_operator("FCGradient", numbers(2, 3), numbers(4, 3), numbers(2, 5))

@@ -1,0 +1,128 @@
+"""Declaring operators: what a kernel's signature says, and what it must not say."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from procession.errors import UnknownOperatorError
+from procession.operators import REGISTRY, STOPS, alias, emit, operator
+from procession.operators.registry import REQUIRED, Registry, Rule, define
+
+
+def kernel(x, y=None, *, alpha=0.5, beta, out=None, rng=None):
+    """Does things."""
+
+
+@pytest.fixture
+def registered():
+    """Names that a test registers; they are forgotten after it."""
+    names = []
+    yield names
+    for name in names:
+        REGISTRY.remove(name)
+
+
+def test_signature_is_the_definition():
+    definition = define("Thing", kernel)
+    assert (definition.min_inputs, definition.max_inputs) == (1, 2)
+    assert definition.input_names == ("x", "y")
+    assert (definition.min_outputs, definition.max_outputs) == (1, 1)
+    assert dict(definition.arguments) == {"alpha": 0.5, "beta": REQUIRED}
+    assert definition.requests == {"out", "rng"}
+    assert definition.documentation == "Does things."
+    assert definition.rules(1, {}) is None
+
+
+def test_variadic_inputs():
+    def pairs(first, *more):
+        pass
+
+    definition = define("Pairs", pairs, outputs=(0, None))
+    assert (definition.min_inputs, definition.max_inputs) == (1, None)
+    assert definition.input_names == ("first", "*more")
+    assert (definition.min_outputs, definition.max_outputs) == (0, None)
+
+
+def test_variadic_arguments_are_refused():
+    def sloppy(x, **anything):
+        pass
+
+    with pytest.raises(TypeError, match=r"operator Sloppy: .* not \*\*anything"):
+        define("Sloppy", sloppy)
+
+
+@pytest.mark.parametrize("outputs", [0, 2, (0, 1), (1, None)])
+def test_out_is_for_one_output(outputs):
+    with pytest.raises(TypeError, match="exactly one output"):
+        define("Thing", kernel, outputs=outputs)
+
+
+def test_arguments_cannot_be_changed():
+    with pytest.raises(TypeError):
+        define("Thing", kernel).arguments["alpha"] = 1
+
+
+def test_gradient_function_sees_defaults_and_what_was_given():
+    seen = []
+
+    def gradient(inputs, arguments):
+        seen.append((inputs, dict(arguments)))
+        return STOPS
+
+    definition = define("Thing", kernel, gradient=gradient)
+    assert definition.rules(2, {"beta": 3}) == STOPS
+    assert seen == [(2, {"alpha": 0.5, "beta": 3})]
+
+
+def test_emit_and_alias():
+    rule = emit("ReluGradient", "O0 GO0", "GI0")
+    assert (rule.type, rule.inputs, rule.outputs) == ("ReluGradient", ("O0", "GO0"), ("GI0",))
+    assert rule.arguments is None
+    assert emit("Scale", "GO0", "GI0", scale=2.0).arguments == {"scale": 2.0}
+    assert alias("GO0", "GI1") == Rule(None, ("GO0",), ("GI1",))
+
+
+def test_symbols_are_checked():
+    with pytest.raises(AssertionError, match="'X0' is not one of"):
+        emit("Relu", "X0", "GI0")
+
+
+def test_registering_and_forgetting(registered):
+    @operator("TestDouble", gradient=[emit("Scale", "GO0", "GI0", scale=2.0)])
+    def double(x):
+        """Twice x."""
+        return 2 * x
+
+    registered.append("TestDouble")
+    assert double(4) == 8
+    assert REGISTRY["TestDouble"].kernel is double
+    assert "TestDouble" in REGISTRY
+    assert "TestDouble" in list(REGISTRY)
+
+
+def test_name_is_taken_only_once():
+    registry = Registry()
+    registry.add(define("Thing", kernel))
+    with pytest.raises(ValueError, match="'Thing' is registered already"):
+        registry.add(define("Thing", kernel))
+    registry.remove("Thing")
+    registry.add(define("Thing", kernel))
+    assert len(registry) == 1
+
+
+def test_did_you_mean():
+    with pytest.raises(UnknownOperatorError, match="Did you mean 'Relu'") as caught:
+        REGISTRY["Rleu"]
+    assert caught.value.operator == "Rleu"
+    assert "Relu" in caught.value.suggestions
+    assert isinstance(caught.value, AttributeError)
+    assert "Rleu" not in REGISTRY
+
+
+def test_definition_pickles():
+    copy = pickle.loads(pickle.dumps(REGISTRY["FC"]))
+    assert copy == REGISTRY["FC"]
+    assert copy is not REGISTRY["FC"]
+    x, w, b = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32), np.ones(4, np.float32)
+    np.testing.assert_array_equal(copy.kernel(x, w, b), np.full((2, 4), 4, np.float32))
