@@ -13,7 +13,7 @@
      |-- OperatorError             also RuntimeError    a kernel raised
      |-- SerializationError        also TypeError       something that cannot travel to a worker
      |-- SharedMemoryError         also MemoryError     /dev/shm or a memory_limit is full
-     |-- NodeDiedError             also RuntimeError    a worker process ended in the middle of things
+     |-- NodeDiedError             also RuntimeError    a worker process ended unasked
      |-- RunTimeoutError           also TimeoutError    a run took longer than it was given
      |-- SessionClosedError        also RuntimeError    run after close
 

@@ -52,6 +52,8 @@ from procession.cluster.serial import Report, dumps, loads
 from procession.errors import NodeDiedError, RunTimeoutError, SharedMemoryError
 from procession.runtime.program import NodeProgram
 
+WORKER = "procession.cluster.worker:main"
+"""What a worker process runs."""
 READY_WITHIN = 60.0
 """Seconds in which a worker must have started."""
 
@@ -73,7 +75,8 @@ class NodeHandle:
         """The blobs of its global workspace, as of its last answer."""
         self.runs = 0
         self.plan_bytes = 0
-        self.dead: NodeDiedError | None = None
+        # What was raised, not the error itself: its traceback would keep the user's frames.
+        self.dead: tuple[str, dict[str, Any]] | None = None
         self.closed = False
         self._limit = memory_limit
         self._segments: dict[str, Segment] = {}
@@ -89,7 +92,7 @@ class NodeHandle:
         self._words = memoryview(self._board.memory).cast("Q")
         try:
             self.process: WorkerProcess = start_worker(
-                "procession.cluster.worker:main",
+                WORKER,
                 pickle.dumps(Start(name, self._board.name, threads)),
                 method=method,
                 environment=environment,
@@ -335,9 +338,7 @@ class NodeHandle:
     def check_alive(self) -> None:
         """Raise the error of the node's death if it is dead."""
         if self.dead is not None:
-            # A fresh one: raising the same object again would pile up tracebacks.
-            details = {**self.dead.__dict__}
-            text = details.pop("message")
+            text, details = self.dead
             raise NodeDiedError(
                 f"{text}\n  (that was earlier: the node's blobs are gone, and this session cannot "
                 f"run on it any more)",
@@ -369,20 +370,20 @@ class NodeHandle:
             how = f"ended with exit code {code}" if name is None else f"was killed by {name}"
             text = f"node {self.name!r} (process {self.pid}) {how}{doing}"
             text += "\n  " + _likely_cause(name, self._ready)
-        self.dead = NodeDiedError(
-            text,
-            node=self.name,
-            pid=self.pid,
-            exitcode=code,
-            signal=name,
-            task=task,
-            operator=operator,
-        )
+        details = {
+            "node": self.name,
+            "pid": self.pid,
+            "exitcode": code,
+            "signal": name,
+            "task": task,
+            "operator": operator,
+        }
+        self.dead = (text, details)
         self._owed = False
         self.names.clear()
         self.process.close()
         self._drop_memory()
-        return self.dead
+        return NodeDiedError(text, **details)
 
     def _was_doing(self) -> tuple[str | None, str | None, str]:
         if not self._owed or self._program is None:

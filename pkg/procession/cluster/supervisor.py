@@ -20,7 +20,7 @@ from typing import Any
 from procession.cluster import blas
 from procession.cluster.node import NodeHandle
 from procession.cluster.serial import dump_program
-from procession.errors import ProcessionError, RunTimeoutError
+from procession.errors import ProcessionError, RunTimeoutError, SessionClosedError
 from procession.runtime.program import NodeProgram
 
 GRACE = 1.0
@@ -126,6 +126,9 @@ class Supervisor:
                     waiting.remove(handle)
                     if answer.failure is not None:
                         raise answer.failure.unpack()
+                    if answer.cancelled:
+                        # Not by this run, which cancels only what it no longer listens to.
+                        raise SessionClosedError("the run was called off: the session was closed")
                     answers[handle] = answer
         except RunTimeoutError:
             raise self._timed_out(handles, timeout) from None

@@ -8,12 +8,18 @@ import sys
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+# The tests in it build graphs as users do.
+_TESTING = _PACKAGE + "testing" + os.sep
+
+
+def _ours(file: str) -> bool:
+    return file.startswith(_PACKAGE) and not file.startswith(_TESTING)
 
 
 def user_line() -> tuple[str, int] | None:
     """(file, line) of the innermost caller outside this package, None if there is none."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_PACKAGE):
+    while _ours(frame.f_code.co_filename):
         if frame.f_back is None:
             return None
         frame = frame.f_back

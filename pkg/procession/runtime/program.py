@@ -94,10 +94,15 @@ class NodeProgram:
             for net in walk(task.step):
                 yield task.name, net
 
+    def operations(self) -> Iterator[Operation]:
+        """All operations."""
+        for _, net in self.nets():
+            yield from net.operations
+
     def operation(self, number: int) -> Operation | None:
         """The operation of that number."""
-        for _, net in self.nets():
-            for operation in net.operations:
-                if operation.number == number:
-                    return operation
-        return None
+        return next((o for o in self.operations() if o.number == number), None)
+
+    def reader(self, blob: str) -> Operation | None:
+        """The first operation that reads a blob."""
+        return next((o for o in self.operations() if blob in o.inputs), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from procession.blobs import snapshot
@@ -145,6 +145,8 @@ class Workspace(WorkspaceView):
         self.node: str = parent.node if parent is not None else node
         self._pool: Pool = pool or (parent._pool if parent is not None else HeapPool())
         self._blobs: dict[str, Blob] = {}
+        self.elsewhere: Callable[[str], Sequence[str]] = lambda name: ()
+        """Which other nodes have a blob of that name, for messages; its session says."""
         self.exported: frozenset[str] = frozenset()
         """Names that belong to the parent even when they are made here."""
 
@@ -220,7 +222,8 @@ class Workspace(WorkspaceView):
 
     def not_found(self, name: str) -> BlobNotFoundError:
         where = f"the workspace of node {self.node!r}"
-        return not_found(name, where, self.names(), node=self.node)
+        elsewhere = tuple(self.elsewhere(name))
+        return not_found(name, where, self.names(), node=self.node, elsewhere=elsewhere)
 
     def close(self) -> None:
         """Give all blobs' memory back. What was fetched stays good."""

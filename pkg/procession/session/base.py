@@ -172,14 +172,12 @@ class Session(ABC):
                 elsewhere=tuple(owners),
             )
             error.message += f" Task {task!r} reads it."
-            for _, net in program.nets():
-                for operation in net.operations:
-                    if blob in operation.inputs:
-                        error.message += (
-                            f"\n  wanted by operator {operation} of net {net.name!r}"
-                            f"\n  added at {operation.source}"
-                        )
-                        raise error
+            operation = program.reader(blob)
+            if operation is not None:
+                error.message += (
+                    f"\n  wanted by operator {operation} of net {operation.net!r}"
+                    f"\n  added at {operation.source}"
+                )
             raise error
 
     def _owners(self, blob: str, reader: str) -> list[str]:

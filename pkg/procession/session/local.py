@@ -58,8 +58,11 @@ class LocalSession(Session):
         home = self._home(node)
         if home not in self._workspaces:
             given = self._given if home == LOCAL else None
-            self._workspaces[home] = Workspace(node=home) if given is None else given
-        self._runs.setdefault(node, 0)
+            if given is None:
+                given = Workspace(node=home)
+                # Not a bound method: that would keep the session alive in a cycle.
+                given.elsewhere = partial(_elsewhere, weakref.ref(self), home)
+            self._workspaces[home] = given
         return self._workspaces[home]
 
     def _programs(self, compiled: CompiledRunnable) -> Sequence[NodeProgram]:
@@ -68,7 +71,7 @@ class LocalSession(Session):
     def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
         programs = self._programs(compiled)
         for node in compiled.nodes:
-            self._workspace(node)
+            self._runs.setdefault(node, 0)
         self._check_reads(programs)
         ready = self._ready.get(compiled)
         if ready is None:
@@ -96,8 +99,7 @@ class LocalSession(Session):
         }
 
     def _names(self, node: str) -> Any:
-        workspace = self._workspaces.get(self._home(node))
-        return () if workspace is None else frozenset(workspace.names())
+        return self._workspace(node).blobs
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -112,6 +114,7 @@ class LocalSession(Session):
         """
         with self._lock:
             self._check_open()
+            self._runs.setdefault(str(node), 0)
             return self._workspace(str(node))
 
     def stats(self) -> dict[str, NodeStats]:
@@ -134,6 +137,11 @@ class LocalSession(Session):
         for workspace in self._workspaces.values():
             if workspace is not self._given:
                 workspace.close()
+
+
+def _elsewhere(session: weakref.ref[LocalSession], node: str, blob: str) -> Sequence[str]:
+    alive = session()
+    return () if alive is None else alive._owners(blob, node)
 
 
 class IsolatedLocalSession(LocalSession):
