@@ -1,20 +1,21 @@
-"""The coordinator's handle on one worker: what it was told, what it owns, whether it lives.
+"""The coordinator's handle on one worker: what it was told, what it owes, whether it lives.
 
-The handle owns the node's segments and its board, and unlinks them. One question is under way
-at a time; the session sees to that with its lock. A run that was called off before its answer
-came leaves the answer *owed*: it is taken before the next question.
+One question is under way at a time; the session sees to that with its lock. A question whose
+answer was not waited for, because the run was called off or the user pressed Ctrl-C, is *owed* its
+answer: that is taken, and dropped, before the next question. Only an interruption in the
+middle of a message cannot be mended: then the worker is ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
+import select
 import signal
 import time
-import weakref
 from collections import deque
-from collections.abc import Mapping
-from multiprocessing.connection import wait
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ import numpy as np
 from procession.blobs import snapshot
 from procession.blobs.blob import as_value, is_tensor
 from procession.blobs.segment import Segment
-from procession.blobs.shared import MINIMUM, PAGE
+from procession.blobs.shared import MINIMUM
 from procession.cluster import protocol
 from procession.cluster.launch import WorkerProcess, start_worker
+from procession.cluster.memory import NodeMemory, take_all
 from procession.cluster.protocol import (
     Commit,
     Failed,
@@ -42,14 +44,13 @@ from procession.cluster.protocol import (
     Reserve,
     Reserved,
     Run,
-    SetThreads,
     Start,
     Stop,
     Value,
     task_word,
 )
 from procession.cluster.serial import Report, dumps, loads
-from procession.errors import NodeDiedError, RunTimeoutError, SharedMemoryError
+from procession.errors import NodeDiedError, ProcessionError, RunTimeoutError, SharedMemoryError
 from procession.runtime.program import NodeProgram
 
 WORKER = "procession.cluster.worker:main"
@@ -59,7 +60,15 @@ READY_WITHIN = 60.0
 
 
 class NodeHandle:
-    """One worker process, seen from the coordinator. Starts it at once; `ready` waits for it."""
+    """One worker process, seen from the coordinator. Starts it at once; `ready` waits for it.
+
+    Args:
+        name: The node's name.
+        method: How to start the process; None for the default.
+        threads: The cap on its BLAS threads; None leaves them alone.
+        environment: Variables for the process, on top of this process's own.
+        memory_limit: Bytes of shared memory for its blobs; None for what the machine has.
+    """
 
     def __init__(
         self,
@@ -75,12 +84,12 @@ class NodeHandle:
         """The blobs of its global workspace, as of its last answer."""
         self.runs = 0
         self.plan_bytes = 0
+        self.threads = threads
+        """The cap on BLAS threads; a change reaches the worker with its next run."""
         # What was raised, not the error itself: its traceback would keep the user's frames.
         self.dead: tuple[str, dict[str, Any]] | None = None
         self.closed = False
-        self._limit = memory_limit
-        self._segments: dict[str, Segment] = {}
-        self._ended: deque[int] = deque()
+        self.memory = NodeMemory(name, memory_limit)
         self._forgotten: deque[int] = deque()
         self._shipped: set[int] = set()
         self._program: NodeProgram | None = None
@@ -109,11 +118,6 @@ class NodeHandle:
         """The worker's process id."""
         return self.process.pid
 
-    @property
-    def shared_bytes(self) -> int:
-        """Bytes of shared memory that the node's blobs have, used or pooled."""
-        return sum(segment.size for segment in self._segments.values())
-
     def ready(self) -> None:
         """Wait until the worker listens."""
         if not self._ready:
@@ -127,7 +131,7 @@ class NodeHandle:
     # Runs.
 
     def begin(self, run: int, plan: int, program: NodeProgram, shipment: bytes | None) -> None:
-        """Have the worker run a program; `finish` takes the answer.
+        """Have the worker run a program; `heard` takes the answer.
 
         Args:
             run: The number of this run, never used before.
@@ -137,11 +141,11 @@ class NodeHandle:
         """
         self._program, self._run = program, run
         self._shipping = None if shipment is None else plan
-        self._send(Run(run, plan, shipment, _taken(self._forgotten), _taken(self._ended)))
         if shipment is not None:
             self._shipped.add(plan)
             self.plan_bytes += len(shipment)
-        self._owed = True
+        forgotten = take_all(self._forgotten)
+        self._post(Run(run, plan, shipment, forgotten, self.threads, self.memory.ended()))
 
     def has_plan(self, plan: int) -> bool:
         """Whether the plan was shipped to the worker."""
@@ -154,24 +158,13 @@ class NodeHandle:
     def heard(self) -> Ran | None:
         """Take what the worker has to say: the answer to `begin`, or None if it was something else.
 
-        Only when the connection or the sentinel is ready: it does not wait.
+        Only when `listen` gave this handle: it does not wait.
 
         Raises:
             NodeDiedError: The worker died.
         """
-        answer = self._receive_one()
-        return None if answer is None else self._finished(answer)
-
-    def _finished(self, answer: Any) -> Ran:
-        assert isinstance(answer, Ran)
-        self._owed = False
-        self.names |= set(answer.appeared)
-        self.names -= set(answer.vanished)
-        if (answer.failure is not None or answer.cancelled) and self._shipping is not None:
-            # It may have failed before the worker had the plan.
-            self._shipped.discard(self._shipping)
-        if not answer.cancelled and answer.failure is None:
-            self.runs += 1
+        answer = self._hear()
+        assert answer is None or isinstance(answer, Ran)
         return answer
 
     def outputs(self, answer: Ran) -> dict[str, Any]:
@@ -183,32 +176,43 @@ class NodeHandle:
         }
 
     def cancel(self) -> None:
-        """Call off the run that is under way: the worker stops before its next operation."""
-        if self._owed and not self.closed:
-            self._words[protocol.CANCEL] = self._run
+        """Call off the run that is under way: the worker stops before its next operation.
+
+        Safe in any thread.
+        """
+        if self._owed:
+            # The board is gone when the node just died.
+            with contextlib.suppress(ValueError):
+                self._words[protocol.CANCEL] = self._run
 
     def settle(self, deadline: float | None = None) -> None:
-        """Take an answer that is still owed.
+        """Take, and drop, an answer that is still owed.
 
         Raises:
             RunTimeoutError: It does not come by then.
-            NodeDiedError: The worker died.
+            NodeDiedError: The worker died, now or before.
         """
         self.check_alive()
         if self._owed:
-            message = self._receive(deadline)
-            if message is None:
+            answer = self._receive(deadline)
+            if answer is None:
                 raise RunTimeoutError(f"node {self.name!r} is still busy with an earlier run")
-            answer = self._finished(message)
-            for payload in answer.outputs:
-                if isinstance(payload, Located):
-                    self._ended.append(payload.lease)
+            if isinstance(answer, Ran):
+                self.drop(answer)
+            elif isinstance(answer, Value) and isinstance(answer.value, Located):
+                self.memory.end(answer.value.lease)
+
+    def drop(self, answer: Ran) -> None:
+        """Let go of what a run handed back."""
+        for payload in answer.outputs:
+            if isinstance(payload, Located):
+                self.memory.end(payload.lease)
 
     # Blobs.
 
     def fetch(self, name: str) -> Any:
         """A blob's value."""
-        answer = self._ask(Fetch(name, self._leases()))
+        answer = self._ask(Fetch(name, self.memory.ended()))
         assert isinstance(answer, Value)
         return self._value(answer.value, name)
 
@@ -216,57 +220,50 @@ class NodeHandle:
         """Give a blob a value: a large tensor's bytes are written into the worker's own memory."""
         value = as_value(value)
         if is_tensor(value) and value.nbytes >= MINIMUM:
-            answer = self._ask(Reserve(name, value.shape, value.dtype, self._leases()))
+            answer = self._ask(Reserve(name, value.shape, value.dtype, self.memory.ended()))
             assert isinstance(answer, Reserved)
-            memory = self._segments[answer.segment].memory
-            target = np.ndarray(value.shape, value.dtype, buffer=memory, offset=answer.offset)
+            target = self.memory.target(answer.segment, answer.offset, value.shape, value.dtype)
             np.copyto(target, value)
-            self._ask(Commit(self._leases()))
+            self._ask(Commit(self.memory.ended()))
         else:
             payload: Payload
             if is_tensor(value):
                 payload = Inline(value.tobytes(), value.shape, value.dtype)
             else:
                 payload = Pickled(dumps(value, f"the value {value!r} fed to blob {name!r}"))
-            self._ask(Feed(name, payload, self._leases()))
+            self._ask(Feed(name, payload, self.memory.ended()))
         self.names.add(name)
 
     def remove(self, name: str) -> None:
         """Remove a blob."""
-        self._ask(Remove(name, self._leases()))
+        self._ask(Remove(name, self.memory.ended()))
         self.names.discard(name)
-
-    def set_threads(self, threads: int) -> None:
-        """Change the cap on the worker's BLAS threads."""
-        self._ask(SetThreads(threads, self._leases()))
 
     def _value(self, payload: Payload, name: str) -> Any:
         if isinstance(payload, Located):
-            memory = self._segments[payload.segment].memory
-            array, holder = snapshot.over(memory, payload.offset, payload.shape, payload.dtype)
-            ending = weakref.finalize(holder, self._ended.append, payload.lease)
-            ending.atexit = False
-            return array
+            return self.memory.view(payload)
         if isinstance(payload, Inline):
             return snapshot.of_bytes(payload.data, payload.shape, payload.dtype)
         value = loads(payload.data, f"blob {name!r} of node {self.name!r}")
         return snapshot.of_copy(value) if isinstance(value, np.ndarray) else value
 
-    def _leases(self) -> tuple[int, ...]:
-        return _taken(self._ended)
-
     # The channel.
 
     def _ask(self, question: Any) -> Any:
         self.settle()
-        self._send(question)
+        self._post(question)
         answer = self._receive(None)
         if isinstance(answer, Failed):
             raise answer.report.unpack()
         return answer
 
-    def _send(self, message: Any) -> None:
+    def _post(self, question: Any) -> None:
         self.check_alive()
+        with self._undivided():
+            self._owed = True
+            self._send(question)
+
+    def _send(self, message: Any) -> None:
         try:
             self.process.connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
         except (BrokenPipeError, ConnectionResetError):
@@ -274,64 +271,58 @@ class NodeHandle:
 
     def _receive(self, deadline: float | None) -> Any:
         """The worker's next answer, None when it does not come by then."""
-        while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            # For the answer and for the death together.
-            if not wait([self.process.connection, self.process.sentinel], left):
-                return None
-            message = self._receive_one()
+        while listen([self], deadline):
+            message = self._hear()
             if message is not None:
                 return message
+        return None
 
-    def _receive_one(self) -> Any:
-        """What is there to be heard; None when the worker asked for memory, which is granted."""
+    def _hear(self) -> Any:
+        """The answer that is there; None when the worker asked for memory, which is granted."""
         connection = self.process.connection
-        try:
-            # What it said before it died still counts.
-            if not connection.poll(0):
-                raise EOFError
-            message = pickle.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            raise self._death() from None
-        if isinstance(message, NeedSegment):
-            self._send(self._grant(message))
-            return None
-        return message
+        with self._undivided():
+            try:
+                # What it said before it died still counts.
+                if not connection.poll(0):
+                    raise EOFError
+                message = pickle.loads(connection.recv_bytes())
+            except (EOFError, OSError):
+                raise self._death() from None
+            if isinstance(message, NeedSegment):
+                self._send(self._grant(message))
+                return None
+            self._owed = False
+            if isinstance(message, Ran):
+                self._note(message)
+            return message
+
+    def _note(self, answer: Ran) -> None:
+        self.names |= set(answer.appeared)
+        self.names -= set(answer.vanished)
+        if answer.failure is None and not answer.cancelled:
+            self.runs += 1
+        elif self._shipping is not None:
+            # It may have failed before the worker had the plan.
+            self._shipped.discard(self._shipping)
 
     def _grant(self, wanted: NeedSegment) -> Granted | Failed:
-        for name in wanted.returned:
-            segment = self._segments.pop(name)
-            segment.unlink()
-            segment.close()
         try:
-            segment = self._new_segment(wanted)
+            segment = self.memory.grant(wanted)
         except SharedMemoryError as error:
             return Failed(Report.of(error))
-        self._segments[segment.name] = segment
         return Granted(segment.name, segment.size)
 
-    def _new_segment(self, wanted: NeedSegment) -> Segment:
-        preferred = wanted.preferred
-        if self._limit is not None:
-            left = self._limit - self.shared_bytes
-            if wanted.least > left:
-                raise SharedMemoryError(
-                    f"node {self.name!r} has reached its memory limit: {wanted.least:,} bytes "
-                    f"needed, {self.shared_bytes:,} of {self._limit:,} taken. Remove blobs, let "
-                    f"go of fetched arrays, or give the session a larger memory_limit.",
-                    needed=wanted.least,
-                    available=left,
-                    limit=self._limit,
-                    node=self.name,
-                )
-            preferred = min(preferred, left)
-        preferred = max(wanted.least, preferred // PAGE * PAGE)
+    @contextlib.contextmanager
+    def _undivided(self) -> Iterator[None]:
+        """Around what must be done whole: half a message would be taken for another."""
         try:
-            return Segment.create(preferred)
-        except SharedMemoryError:
-            if preferred == wanted.least:
-                raise
-            return Segment.create(wanted.least)
+            yield
+        except ProcessionError:
+            raise
+        except BaseException:
+            self.kill()
+            self._death("was in the middle of a message when that was interrupted, and was killed")
+            raise
 
     # Life and death.
 
@@ -386,16 +377,17 @@ class NodeHandle:
         return NodeDiedError(text, **details)
 
     def _was_doing(self) -> tuple[str | None, str | None, str]:
+        if not self._ready:
+            return None, None, " before it was ready"
         if not self._owed or self._program is None:
-            return None, None, "" if self._ready else " before it was ready"
+            return None, None, ""
         found = []
         for index, task in enumerate(self._program.tasks):
             operation = self._program.operation(self._words[task_word(index)])
             if operation is not None:
                 found.append((task.name, operation))
         if not found:
-            names = ", ".join(task.name for task in self._program.tasks)
-            return self._program.tasks[0].name, None, f" in task {names}, between operators"
+            return None, None, ", between operators"
         text = ""
         for name, operation in found:
             text += f"\n  in task {name!r}, operator {operation} of net {operation.net!r}"
@@ -409,7 +401,7 @@ class NodeHandle:
             # If it does not answer, or is found dead, `close` sees to it.
             with contextlib.suppress(NodeDiedError, RunTimeoutError):
                 self.settle(deadline)
-                self._send(Stop(()))
+                self._post(Stop(()))
 
     def close(self, deadline: float) -> None:
         """See the worker end, kill it at the deadline, and take all names of memory away."""
@@ -423,22 +415,25 @@ class NodeHandle:
         self._drop_memory()
 
     def _drop_memory(self) -> None:
-        for segment in self._segments.values():
-            segment.unlink()
-            segment.close()
-        self._segments.clear()
-        with contextlib.suppress(ValueError):
-            self._words.release()
+        self.memory.close()
+        self._words.release()
         self._board.unlink()
         self._board.close()
 
 
-def _taken(queue: deque[int]) -> tuple[int, ...]:
-    """All that is in a queue to which finalizers may be adding."""
-    found = []
-    while queue:
-        found.append(queue.popleft())
-    return tuple(found)
+def listen(handles: Sequence[NodeHandle], deadline: float | None) -> list[NodeHandle]:
+    """Those of the handles that have something to say, or have died; none when time is up."""
+    poll = select.poll()
+    by_file = {}
+    for handle in handles:
+        for file in (handle.process.connection.fileno(), handle.process.sentinel):
+            poll.register(file, select.POLLIN)
+            by_file[file] = handle
+    left = None
+    if deadline is not None:
+        # Rounded up, so that nobody goes round and round in the last millisecond.
+        left = math.ceil(max(0.0, deadline - time.monotonic()) * 1000)
+    return list(dict.fromkeys(by_file[file] for file, _ in poll.poll(left)))
 
 
 def _signal_name(code: int | None) -> str | None:

@@ -8,7 +8,6 @@ The coordinator asks, the worker answers, one question at a time:
     Commit      -> Done           it is written
     Feed        -> Done           a small value, or an object
     Remove      -> Done
-    SetThreads  -> Done
     Stop                          and the worker ends
 
 Any of them may be answered by Failed. In the middle of a question the worker may
@@ -103,6 +102,8 @@ class Run:
     """The plan's program by cloudpickle, the first time."""
     forgotten: tuple[int, ...]
     """Plans that will not be run again."""
+    threads: int | None
+    """The cap on BLAS threads from here on; None leaves them alone."""
     ended: tuple[int, ...]
 
 
@@ -145,14 +146,6 @@ class Remove:
     """Remove a blob."""
 
     name: str
-    ended: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class SetThreads:
-    """Change the cap on BLAS threads."""
-
-    threads: int
     ended: tuple[int, ...]
 
 

@@ -14,19 +14,31 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import wait
 from typing import Any
 
 from procession.cluster import blas
-from procession.cluster.node import NodeHandle
+from procession.cluster.node import NodeHandle, listen
+from procession.cluster.protocol import Ran
 from procession.cluster.serial import dump_program
-from procession.errors import ProcessionError, RunTimeoutError, SessionClosedError
+from procession.errors import NodeDiedError, RunTimeoutError, SessionClosedError
 from procession.runtime.program import NodeProgram
 
 GRACE = 1.0
 """Seconds that a worker has to stop between operators when a run has timed out."""
 STOP_WITHIN = 2.0
 """Seconds that workers have to end by themselves when a session closes."""
+
+
+class Timeout:
+    """How long a run may take, and until when that is.
+
+    Args:
+        seconds: None for as long as it takes.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.deadline = None if seconds is None else time.monotonic() + seconds
 
 
 class Supervisor:
@@ -79,10 +91,9 @@ class Supervisor:
                 handle.kill()
                 handle.close(time.monotonic())
             raise
-        if shared_out and threads is not None:
+        if shared_out:
             for handle in self.nodes.values():
-                if handle.dead is None:
-                    handle.set_threads(threads)
+                handle.threads = threads
         self.nodes.update((handle.name, handle) for handle in started)
 
     def _share(self, nodes: int) -> tuple[int | None, bool]:
@@ -93,53 +104,71 @@ class Supervisor:
             return blas.user_threads(os.environ), False
         return max(1, blas.cores() // nodes), True
 
+    def settle(self, names: Sequence[str], timeout: Timeout) -> None:
+        """Have the nodes ready for a question: alive, and with nothing owed.
+
+        Raises:
+            NodeDiedError: One is dead.
+            RunTimeoutError: One is still busy with an earlier run, and stays so.
+        """
+        handles = [self.nodes[name] for name in names]
+        try:
+            for handle in handles:
+                handle.settle(timeout.deadline)
+        except RunTimeoutError:
+            raise self._timed_out(handles, timeout) from None
+
     def run(
-        self, plan: int, programs: Sequence[NodeProgram], timeout: float | None
+        self, plan: int, programs: Sequence[NodeProgram], timeout: Timeout
     ) -> dict[str, dict[str, Any]]:
         """Run programs at once, each on its node; node -> blob -> value of what they hand back.
+
+        The nodes must be settled.
 
         Raises:
             OperatorError, NodeDiedError, RunTimeoutError, SerializationError, ...: Of the
                 node that failed first.
+            SessionClosedError: The session was closed meanwhile, by another thread.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
         handles = [self.nodes[program.node] for program in programs]
-        # Whatever can be refused is refused before anybody starts.
-        shipments = []
-        for handle, program in zip(handles, programs, strict=True):
-            handle.check_alive()
-            shipments.append(None if handle.has_plan(plan) else dump_program(program))
+        # What cannot travel is refused before anybody starts.
+        shipments = [
+            None if handle.has_plan(plan) else dump_program(program)
+            for handle, program in zip(handles, programs, strict=True)
+        ]
         self._runs += 1
         waiting: list[NodeHandle] = []
-        answers = {}
+        answers: dict[NodeHandle, Ran] = {}
         try:
-            for handle in handles:
-                handle.settle(deadline)
             for handle, program, shipment in zip(handles, programs, shipments, strict=True):
-                handle.begin(self._runs, plan, program, shipment)
                 waiting.append(handle)
+                handle.begin(self._runs, plan, program, shipment)
             while waiting:
-                for handle in _ready(waiting, deadline):
+                speaking = listen(waiting, timeout.deadline)
+                if not speaking:
+                    raise self._timed_out(waiting, timeout)
+                for handle in speaking:
                     answer = handle.heard()
                     if answer is None:
                         continue
                     waiting.remove(handle)
+                    answers[handle] = answer
                     if answer.failure is not None:
                         raise answer.failure.unpack()
                     if answer.cancelled:
                         # Not by this run, which cancels only what it no longer listens to.
                         raise SessionClosedError("the run was called off: the session was closed")
-                    answers[handle] = answer
-        except RunTimeoutError:
-            raise self._timed_out(handles, timeout) from None
         except BaseException:
             # A failure, a death, or the user's Ctrl-C.
             for handle in waiting:
                 handle.cancel()
+            for handle, answer in answers.items():
+                handle.drop(answer)
             raise
         return {handle.name: handle.outputs(answer) for handle, answer in answers.items()}
 
-    def _timed_out(self, handles: Sequence[NodeHandle], timeout: float | None) -> RunTimeoutError:
+    def _timed_out(self, handles: Sequence[NodeHandle], timeout: Timeout) -> RunTimeoutError:
+        """Stop what can be stopped, kill the rest; the error that says so."""
         for handle in handles:
             handle.cancel()
         deadline = time.monotonic() + GRACE
@@ -150,9 +179,9 @@ class Supervisor:
             except RunTimeoutError:
                 handle.killed_for_timeout()
                 killed.append(handle.name)
-            except ProcessionError:
+            except NodeDiedError:
                 killed.append(handle.name)
-        text = f"the run did not end within {timeout} s; "
+        text = f"the run did not end within {timeout.seconds} s; "
         if killed:
             text += (
                 f"node {', '.join(map(repr, killed))} did not stop within {GRACE:.0f} s more and "
@@ -160,7 +189,7 @@ class Supervisor:
             )
         else:
             text += "it was stopped between operators, and the session can go on"
-        return RunTimeoutError(text, timeout=timeout, killed=tuple(killed))
+        return RunTimeoutError(text, timeout=timeout.seconds, killed=tuple(killed))
 
     def cancel(self) -> None:
         """Call off whatever runs. Safe in any thread."""
@@ -191,20 +220,3 @@ class Supervisor:
                 self.cancel()
                 for handle in self.nodes.values():
                     handle.stop(deadline)
-
-
-def _ready(handles: Sequence[NodeHandle], deadline: float | None) -> list[NodeHandle]:
-    """Those of which there is something to hear.
-
-    Raises:
-        RunTimeoutError: Nothing comes by then.
-    """
-    by_object: dict[Any, NodeHandle] = {}
-    for handle in handles:
-        by_object[handle.process.connection] = handle
-        by_object[handle.process.sentinel] = handle
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-    ready = wait(list(by_object), left)
-    if not ready:
-        raise RunTimeoutError
-    return list(dict.fromkeys(by_object[item] for item in ready))

@@ -38,7 +38,6 @@ from procession.cluster.protocol import (
     Reserve,
     Reserved,
     Run,
-    SetThreads,
     Start,
     Stop,
     Value,
@@ -75,8 +74,8 @@ class _Worker:
     def __init__(self, connection: Connection, start: Start) -> None:
         self._connection = connection
         self._node = start.node
-        if start.threads is not None:
-            blas.limit_threads(start.threads)
+        self._threads: int | None = None
+        self._limit_threads(start.threads)
         self._board = _Board(Segment.attach(start.board, protocol.BOARD_SIZE))
         self._asking = threading.Lock()
         self._pool = SharedPool(self._request_segment)
@@ -94,7 +93,6 @@ class _Worker:
             Commit: self._commit,
             Feed: self._feed,
             Remove: self._remove,
-            SetThreads: self._set_threads,
         }
         while True:
             try:
@@ -128,9 +126,15 @@ class _Worker:
             raise answer.report.unpack()
         return Segment.attach(answer.name, answer.size)
 
+    def _limit_threads(self, threads: int | None) -> None:
+        if threads is not None and threads != self._threads:
+            blas.limit_threads(threads)
+            self._threads = threads
+
     # The questions.
 
     def _run(self, message: Run) -> Ran:
+        self._limit_threads(message.threads)
         for plan in message.forgotten:
             self._plans.pop(plan, None)
         failure: Report | None = None
@@ -223,8 +227,4 @@ class _Worker:
     def _remove(self, message: Remove) -> Done:
         self._workspace.remove_blob(message.name)
         self._told.discard(message.name)
-        return Done()
-
-    def _set_threads(self, message: SetThreads) -> Done:
-        blas.limit_threads(message.threads)
         return Done()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sys
 import weakref
 from collections.abc import Iterable
@@ -13,9 +14,9 @@ import psutil
 
 from procession.cluster.launch import resolve_method
 from procession.cluster.node import NodeHandle
-from procession.cluster.supervisor import STOP_WITHIN, Supervisor
+from procession.cluster.supervisor import STOP_WITHIN, Supervisor, Timeout
 from procession.compiler.compiled import CompiledRunnable
-from procession.errors import BlobNotFoundError
+from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, not_found
 from procession.session.base import NodeStats, Session
@@ -72,12 +73,13 @@ class ProcessSession(Session):
         self._end = weakref.finalize(self, self._supervisor.close)
         self._plans: weakref.WeakKeyDictionary[CompiledRunnable, int] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count(1)
+        self._pid = os.getpid()
         self._supervisor.start(names)
 
     def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
+        until = Timeout(timeout)
         self._supervisor.start(compiled.nodes)
-        for node in compiled.nodes:
-            self._supervisor.nodes[node].check_alive()
+        self._supervisor.settle(compiled.nodes, until)
         self._check_reads(compiled.programs)
         plan = self._plans.get(compiled)
         if plan is None:
@@ -86,15 +88,11 @@ class ProcessSession(Session):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             # What was printed here before the run stands before what the run prints.
             sys.stdout.flush()
-        return self._supervisor.run(plan, compiled.programs, timeout)
+        return self._supervisor.run(plan, compiled.programs, until)
 
     def _names(self, node: str) -> Any:
         handle = self._supervisor.nodes.get(node)
-        if handle is None:
-            return ()
-        if handle.dead is None:
-            handle.settle()
-        return handle.names
+        return () if handle is None else handle.names
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -116,7 +114,16 @@ class ProcessSession(Session):
             self._check_open()
             return {name: _stats(handle) for name, handle in self._supervisor.nodes.items()}
 
+    def _check_open(self) -> None:
+        super()._check_open()
+        if os.getpid() != self._pid:
+            raise SessionClosedError(
+                f"this session belongs to process {self._pid}; a forked copy of that cannot use it"
+            )
+
     def _close(self) -> None:
+        if os.getpid() != self._pid:
+            return  # the workers are the original's
         # A run in another thread is called off; if it will not stop, its workers are ended.
         self._supervisor.cancel()
         locked = self._lock.acquire(timeout=STOP_WITHIN)
@@ -141,7 +148,7 @@ def _stats(handle: NodeHandle) -> NodeStats:
         pid=handle.pid,
         rss_bytes=rss,
         cpu_seconds=seconds,
-        shared_bytes=handle.shared_bytes,
+        shared_bytes=handle.memory.size,
         runs=handle.runs,
         plan_bytes=handle.plan_bytes,
     )
