@@ -99,18 +99,18 @@ def wait_gone(pids: list[int], within: float = 10) -> list[int]:
 class TestStarting:
     def test_named_nodes_are_started_at_once(self):
         with ProcessSession(["a", Node("b")]) as session:
-            assert session.nodes == ("a", "b")
+            assert session.nodes == ["a", "b"]
             pids = [stats.pid for stats in session.stats().values()]
             assert len({*pids, os.getpid()}) == 3
             assert all(psutil.pid_exists(pid) for pid in pids)
         assert not any(psutil.pid_exists(pid) for pid in pids)
 
     def test_others_when_they_are_used(self, session):
-        assert session.nodes == ()
+        assert session.nodes == []
         assert not session.workspace("a").has_blob("x")
-        assert session.nodes == ()
+        assert session.nodes == []
         session.workspace("a").feed_blob("x", 1)
-        assert session.nodes == ("a",)
+        assert session.nodes == ["a"]
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from procession.errors import GraphError, UnknownOperatorError
 from procession.graph.scope import CurrentNameScope
 from procession.operators import REGISTRY
-
-if TYPE_CHECKING:
-    from procession.graph.net import Net
 
 
 class BlobReference:
@@ -21,7 +18,7 @@ class BlobReference:
 
     __slots__ = ("__weakref__", "_name", "_net")
 
-    def __init__(self, name: str | BlobReference, net: Net | None = None) -> None:
+    def __init__(self, name: str | BlobReference, net: Any = None) -> None:
         if not isinstance(name, (str, BlobReference)):
             raise TypeError(f"a blob's name is a string, not {name!r}")
         self._name = str(name)
@@ -51,7 +48,7 @@ class BlobReference:
             return NotImplemented
         return BlobReference(prefix + self._name, self._net)
 
-    def Net(self) -> Net | None:
+    def Net(self) -> Any:
         """The net that made this reference, if any."""
         return self._net
 
@@ -98,6 +95,6 @@ def ScopedName(name: str) -> str:
     return CurrentNameScope() + name
 
 
-def ScopedBlobReference(name: str, net: Net | None = None) -> BlobReference:
+def ScopedBlobReference(name: str, net: Any = None) -> BlobReference:
     """A reference to `name` in the scope in force. Caffe2: the same."""
     return BlobReference(ScopedName(name), net)

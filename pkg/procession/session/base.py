@@ -217,7 +217,7 @@ class Session(ABC):
 
     @property
     @abstractmethod
-    def nodes(self) -> tuple[str, ...]:
+    def nodes(self) -> list[str]:
         """The names of its nodes, in order of start."""
 
     @abstractmethod
@@ -267,4 +267,4 @@ class Session(ABC):
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
-        return f"<{type(self).__name__}, {state}, nodes {list(self.nodes)}>"
+        return f"<{type(self).__name__}, {state}, nodes {self.nodes}>"

@@ -102,9 +102,9 @@ class LocalSession(Session):
         return self._workspace(node).blobs
 
     @property
-    def nodes(self) -> tuple[str, ...]:
+    def nodes(self) -> list[str]:
         """The names of the nodes used so far, in order of first use."""
-        return tuple(self._runs)
+        return list(self._runs)
 
     def workspace(self, node: str | Node = LOCAL) -> WorkspaceView:
         """The workspace that the node uses.

@@ -95,9 +95,9 @@ class ProcessSession(Session):
         return () if handle is None else handle.names
 
     @property
-    def nodes(self) -> tuple[str, ...]:
+    def nodes(self) -> list[str]:
         """The names of the nodes that were started, in order of start."""
-        return tuple(self._supervisor.nodes)
+        return list(self._supervisor.nodes)
 
     def workspace(self, node: str | Node = LOCAL) -> WorkspaceView:
         """The global workspace of a node. The node is started when something is fed to it.

@@ -1,0 +1,24 @@
+"""What every session promises, as tests.
+
+Subclass the contract and say how to make a session:
+
+    class TestMySession(SessionContract):
+        def make(self, **options):
+            return MySession(**options)
+
+`isolates` says whether nodes are kept apart.
+"""
+
+from procession.testing.session_contract.base import constant
+from procession.testing.session_contract.failures import Failures
+from procession.testing.session_contract.isolation import Isolation
+from procession.testing.session_contract.life import Life
+from procession.testing.session_contract.runnables import Runnables
+from procession.testing.session_contract.snapshots import Snapshots
+from procession.testing.session_contract.workspaces import Workspaces
+
+__all__ = ["SessionContract", "constant"]
+
+
+class SessionContract(Runnables, Workspaces, Snapshots, Isolation, Failures, Life):
+    """The whole contract."""
