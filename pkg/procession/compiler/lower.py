@@ -87,6 +87,7 @@ class _Lowering:
         self.declared: set[str] = set()
         self.definitions: dict[str, Definition] = {}
         self._nets: dict[int, NetProgram] = {}
+        self._steps: dict[int, StepProgram] = {}
         self._operations = 0
 
     def program(self, private: bool) -> NodeProgram:
@@ -132,6 +133,12 @@ class _Lowering:
         return lowered
 
     def step(self, step: ExecutionStep) -> StepProgram:
+        # A step that is used twice stays one: `only_once` is about the step.
+        if id(step) not in self._steps:
+            self._steps[id(step)] = self._step(step)
+        return self._steps[id(step)]
+
+    def _step(self, step: ExecutionStep) -> StepProgram:
         body: list[NetProgram | StepProgram] = []
         for part in step.body:
             body.append(self.net(part) if isinstance(part, Net) else self.step(part))

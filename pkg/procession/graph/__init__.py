@@ -2,7 +2,7 @@
 
 In the order in which one stands on the other:
 
-    names.py     which net, step and task names are taken: the only process-wide state
+    names.py     which names of nets and steps are taken: the only process-wide state
     source.py    which line of the user's script is building
     scope.py     `with` blocks that say where one is: NameScope, and what Node, Task, ... share
     blob.py      BlobReference: the name of a value, and the net that it came from

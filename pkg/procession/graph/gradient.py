@@ -36,7 +36,7 @@ def gradient_operators(
         GradientError: A gradient passes through an operator that has none, or needs a blob
             that was overwritten since.
     """
-    walk = _Walk(operators, source)
+    walk = _Walk(operators, skip, source)
     for blob, gradient in starts.items():
         walk.start(blob, gradient)
     for index in reversed(range(skip, len(operators))):
@@ -46,14 +46,21 @@ def gradient_operators(
 
 
 class _Walk:
-    def __init__(self, operators: Sequence[Operator], source: tuple[str, int] | None) -> None:
+    def __init__(
+        self, operators: Sequence[Operator], skip: int, source: tuple[str, int] | None
+    ) -> None:
         self.operators = operators
+        self.skip = skip
         self.source = source
         self.emitted: list[Operator] = []
         self.gradients: dict[str, str] = {}
         self.pieces: dict[Value, list[str]] = {}
         self.shared: set[str] = set()
         """Gradient blobs that stand for more than one value: not to be written again."""
+        self.waiting: dict[Value, str] = {}
+        """The gradients one starts from, until the walk has come by."""
+        self.overwritten: set[str] = set()
+        """What the gradient operators write."""
         self.splits: dict[str, int] = {}
         self.version: dict[str, int] = {}
         self.read: list[tuple[Value, ...]] = []
@@ -71,6 +78,7 @@ class _Walk:
         outputs: Sequence[str],
         arguments: Mapping[str, object],
     ) -> None:
+        self.overwritten.update(outputs)
         self.emitted.append(
             Operator(type, tuple(inputs), tuple(outputs), dict(arguments), "", self.source)
         )
@@ -79,7 +87,9 @@ class _Walk:
         if gradient is None:
             gradient = f"{blob}_autogen_grad"
             self.emit("ConstantFill", [blob], [gradient], {"value": 1.0})
-        self.pieces[blob, self.version.get(blob, 0)] = [gradient]
+        value = blob, self.version.get(blob, 0)
+        self.pieces[value] = [gradient]
+        self.waiting[value] = gradient
         self.gradients[blob] = gradient
 
     def back(self, index: int) -> None:
@@ -87,6 +97,8 @@ class _Walk:
         incoming = [self.total(value) for value in self.written[index]]
         if not any(incoming):
             return
+        for value in self.written[index]:
+            self.waiting.pop(value, None)
         rules = REGISTRY[operator.type].rules(len(operator.inputs), operator.arguments)
         if rules is None:
             raise GradientError(
@@ -94,8 +106,9 @@ class _Walk:
                 f"{operator}. Put a StopGradient behind it if none should flow there."
             )
         made: dict[str, str] = {}
-        for rule in rules:
-            self.apply(rule, index, incoming, made, alone=len(rules) == 1)
+        for number, rule in enumerate(rules):
+            later = {symbol for after in rules[number + 1 :] for symbol in after.inputs}
+            self.apply(rule, index, incoming, made, later)
         for symbol, name in made.items():
             self.pieces.setdefault(self.read[index][int(symbol[2:])], []).append(name)
 
@@ -105,7 +118,7 @@ class _Walk:
         index: int,
         incoming: list[str | None],
         made: dict[str, str],
-        alone: bool,
+        later: set[str],
     ) -> None:
         operator = self.operators[index]
         if rule.type is None:
@@ -115,11 +128,11 @@ class _Walk:
             return
         inputs = [self.resolve(symbol, index, incoming, made) for symbol in rule.inputs]
         outputs = []
+        # An in-place operator's gradients are called alike on both of its sides; where a further
+        # rule still reads the one, the other needs another name.
+        kept = {name for number, name in enumerate(incoming) if name and f"GO{number}" in later}
         for symbol in rule.outputs:
             if symbol not in made:
-                # An in-place operator's gradients are called alike on both of its sides;
-                # where a further rule may still read the one, the other needs another name.
-                kept = set() if alone else {name for name in incoming if name}
                 made[symbol] = self.piece_name(self.read[index][int(symbol[2:])], made, kept)
             outputs.append(made[symbol])
         arguments = rule.arguments
@@ -152,6 +165,11 @@ class _Walk:
                 f"overwritten since. Its writers, in order: {'; '.join(writers)}. "
                 f"Give one of them another output name."
             )
+        if blob in self.overwritten:
+            raise GradientError(
+                f"the gradient of {operator} needs {blob!r}, and the gradient of another blob is "
+                f"written to it before. Give it a name that does not look like a gradient's."
+            )
         return blob
 
     def piece_name(self, value: Value, made: Mapping[str, str], kept: set[str]) -> str:
@@ -159,6 +177,7 @@ class _Walk:
         blob = value[0]
         name = f"{blob}_grad"
         taken = {*self.pieces.get(value, ()), *made.values(), *self.shared, *kept}
+        taken.update(self.waiting.values())
         while name in taken:
             split = self.splits.get(blob, 0)
             self.splits[blob] = split + 1
@@ -172,7 +191,8 @@ class _Walk:
             return None
         if len(pieces) > 1:
             name = f"{value[0]}_grad"
-            if name in self.shared:
+            others = (g for other, g in self.waiting.items() if other != value)
+            if name in self.shared or name in others:
                 name = self.piece_name(value, {}, set())
             self.emit("Sum", pieces, [name], {})
             self.pieces[value] = pieces = [name]
@@ -180,6 +200,8 @@ class _Walk:
         return pieces[0]
 
     def finish(self) -> None:
+        """Sum the gradients of what was there before the first operator of the walk."""
+        walked = {value for written in self.written[self.skip :] for value in written}
         for value in list(self.pieces):
-            if value[1] == 0 or value[0] not in self.gradients:
+            if value not in walked:
                 self.total(value)

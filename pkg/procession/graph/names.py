@@ -1,8 +1,9 @@
 """Which names are taken: the one piece of process-wide state of the graph.
 
 Blob names derive from net names, and two nets that meet in one workspace must not write the
-same blobs by accident; so the second `Net("train")` of a process is called `train_1`, as in Caffe2.
-A graph that is built again in a `fresh()` scope gets the same names again.
+same blobs by accident; so the second `Net("train")` of a process is called `train_1`, as in
+Caffe2, and so is the second step that is not given a name. A graph that is built again in a
+`fresh()` scope gets the same names again.
 """
 
 from __future__ import annotations

@@ -26,6 +26,13 @@ Blob = str | BlobReference
 NetLike: TypeAlias = "Net"
 
 
+def _kept(value: Any) -> Any:
+    """An argument's value, safe from what the caller does to it later."""
+    if isinstance(value, (list, dict, set, np.ndarray)):
+        return value.copy()
+    return value
+
+
 class Net:
     """A list of operators that run one after the other, each reading and writing named blobs.
 
@@ -52,7 +59,9 @@ class Net:
         self._external_outputs: dict[str, BlobReference] = {}
         self._declared: set[str] = set()
         self._written: set[str] = set()
+        self._reserved: set[str] = set()
         self._blobs_named = 0
+        self._last_index: dict[str, int] = {}
         self._attributes: dict[str, list[Any]] = {}
         self._seed: tuple[int, bool] | None = None
         self._revision = 0
@@ -142,21 +151,23 @@ class Net:
             self._blobs_named += 1
             return f"{self._name}_blob_{self._blobs_named - 1}"
         ending = "" if output_id is None else f":{output_id}"
-        base, index = f"{self._name}/{prefix}", 1
-        name = base + ending
+        base = f"{self._name}/{prefix}"
+        name = plain = base + ending
+        # Numbers go on from scope to scope, as in Caffe2.
         while self.BlobIsDefined(ScopedName(name)):
-            index += 1
+            index = self._last_index.get(plain, 1) + 1
+            self._last_index[plain] = index
             name = f"{base}_{index}{ending}"
         return name
 
     def NextBlob(self, prefix: str = "unnamed") -> BlobReference:
         """A reference to a blob this net has not yet: `prefix`, then `prefix_auto_0`, ..."""
         name, index = prefix, 0
-        while self.BlobIsDefined(name):
+        while self.BlobIsDefined(name) or name in self._reserved:
             name = f"{prefix}_auto_{index}"
             index += 1
         # Taken by being named: two calls in a row give two blobs.
-        self._written.add(name)
+        self._reserved.add(name)
         return BlobReference(name, self)
 
     def NextScopedBlob(self, prefix: str = "unnamed") -> BlobReference:
@@ -201,7 +212,7 @@ class Net:
                 type,
                 tuple(given),
                 tuple(str(blob) for blob in references),
-                arguments,
+                {argument: _kept(value) for argument, value in arguments.items()},
                 name,
                 user_line(),
             )
@@ -252,24 +263,26 @@ class Net:
         kinds = {
             np.dtype(np.bool_): "GivenTensorBoolFill",
             np.dtype(np.int32): "GivenTensorIntFill",
-            np.dtype(np.int64): "GivenTensorInt64Fill",
         }
         if value.dtype.kind in "OUS":
+            # As they are: NumPy's own text would cut zeros off, and make text of numbers.
+            value = np.asarray(array, dtype=object)
             strange = [item for item in value.ravel() if not isinstance(item, (str, bytes))]
             if strange:
                 raise TypeError(f"Const takes numbers and text, not {strange[0]!r}")
-            operator, value = "GivenTensorStringFill", value.astype(object)
+            operator = "GivenTensorStringFill"
         elif value.dtype == np.float64 and dtype is not None:
             operator = "GivenTensorDoubleFill"
         else:
-            operator = kinds.get(value.dtype, "GivenTensorFill")
+            rest = "GivenTensorInt64Fill" if value.dtype.kind in "iu" else "GivenTensorFill"
+            operator = kinds.get(value.dtype, rest)
         if value.dtype.kind == "c":
             raise TypeError("Const: complex values are not supported")
         reference: BlobReference = self._add(
             operator,
             [],
             1 if blob_out is None else [blob_out],
-            {"shape": list(value.shape), "values": value.ravel()},
+            {"shape": list(value.shape), "values": value.flatten()},
         )
         return reference
 
@@ -321,9 +334,16 @@ class Net:
         return add
 
     def AppendNet(self, net: NetLike) -> NetLike:
-        """Add the operators of another net behind those of this one."""
-        for operator in net._operators:
+        """Add the operators of another net behind those of this one. Caffe2: the same."""
+        for blob in net._external_inputs:
+            if not self.BlobIsDefined(blob):
+                self._external_inputs[blob] = BlobReference(blob, self)
+            if blob in net._declared and blob in self._external_inputs:
+                self._declared.add(blob)
+        self._revision += 1
+        for operator in tuple(net._operators):
             self._append(operator)
+        self.AddExternalOutput(*net._external_outputs)
         return self
 
     # Gradients.

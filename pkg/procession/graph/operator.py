@@ -8,7 +8,7 @@ from typing import Any
 
 from procession.errors import OperatorSignatureError, UnknownArgumentError, did_you_mean
 from procession.operators import REGISTRY, Definition
-from procession.operators.registry import REQUIRED
+from procession.operators.registry import REQUIRED, signature
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Operator:
     """(file, line) of the user's script that added it."""
 
     def __str__(self) -> str:
-        outputs = ", ".join(self.outputs)
-        return f"{self.type}({', '.join(self.inputs)})" + (f" -> {outputs}" if outputs else "")
+        return signature(self.type, self.inputs, self.outputs, self.arguments)
 
 
 def _span(least: int, most: int | None) -> str:

@@ -18,7 +18,7 @@ class WorkspaceType:
     """Where the tasks of a group run. Caffe2: task.WorkspaceType."""
 
     PRIVATE = "private"
-    """In a child workspace of each node's own: blobs that are new in it are gone after the run."""
+    """In a child workspace per node: blobs new in it, but for task outputs, go with the run."""
     GLOBAL = "global"
     """In each node's global workspace, which lives as long as the session."""
 

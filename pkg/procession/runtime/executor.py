@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections import ChainMap
@@ -53,8 +54,13 @@ class Deadline:
             )
 
 
-def run_all(jobs: Sequence[Callable[[], None]]) -> None:
-    """Run jobs at once, each in a thread, and wait for all; raise what was raised first."""
+def run_all(jobs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> None:
+    """Run jobs at once, each in a thread, and wait for all; raise what was raised first.
+
+    Args:
+        jobs: What to run. One alone runs in this thread.
+        stop: Has the jobs come to an end. Called when the wait is interrupted, by Ctrl-C.
+    """
     if len(jobs) <= 1:
         for job in jobs:
             job()
@@ -67,11 +73,21 @@ def run_all(jobs: Sequence[Callable[[], None]]) -> None:
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    # Each in a copy of this thread's context, as a call would be.
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(guarded, job)) for job in jobs
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        stop()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+        raise
     if errors:
         # One that only stopped because another failed is not the answer.
         raise next((e for e in errors if not isinstance(e, Cancelled)), errors[0])
@@ -99,13 +115,17 @@ class _Run:
             raise Cancelled
         self._monitor.enter(task, operation)
 
+    def fail(self) -> None:
+        """Stop all threads of the run at their next operation."""
+        self._failed = True
+
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """What fails inside stops the other threads of the run at their next operation."""
+        """What fails inside stops the other threads."""
         try:
             yield
         except BaseException:
-            self._failed = True
+            self.fail()
             raise
 
 
@@ -135,10 +155,15 @@ def _repeating(job: Callable[[], None], seconds: float) -> Iterator[None]:
     thread = threading.Thread(target=repeat)
     thread.start()
     try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+    except Cancelled:
+        # It may be the job's failure that stopped the body.
+        if not errors:
+            raise
     if errors:
         raise errors[0]
 
@@ -186,7 +211,7 @@ class Executable:
             for number, task in enumerate(program.tasks):
                 place = _Place(run, task.name, number, inside)
                 jobs.append(partial(self._step, task.step, place))
-            run_all(jobs)
+            run_all(jobs, run.fail)
         finally:
             if inside is not workspace:
                 inside.close()
@@ -194,7 +219,7 @@ class Executable:
     def _step(self, step: StepProgram, place: _Place) -> None:
         if step.only_once and not place.run.first_time(step):
             return
-        run_all([partial(self._instance, step, place)] * step.instances)
+        run_all([partial(self._instance, step, place)] * step.instances, place.run.fail)
 
     def _instance(self, step: StepProgram, place: _Place) -> None:
         with ExitStack() as stack:
@@ -250,7 +275,7 @@ class Executable:
                     repeating.enter_context(_repeating(job, part.every_millis / 1000))
                 else:
                     jobs.append(job)
-            run_all(jobs)
+            run_all(jobs, place.run.fail)
 
     def _stops(self, step: StepProgram, place: _Place) -> bool:
         if step.should_stop is None:

@@ -77,8 +77,6 @@ class PreparedOperation:
                 self._run_with_out(workspace, values)
             else:
                 self._run_without(workspace, values)
-        except (BlobNotFoundError, OperatorError):
-            raise
         except SharedMemoryError as error:
             error.message += f"\n  while running {self._where(workspace, task, values)}"
             raise
@@ -92,14 +90,20 @@ class PreparedOperation:
         record = self._record
         if record is not None and record[0] == seen:
             target = blob.target(record[1], record[2])
-            result = self._kernel(*values, out=target, **self._arguments)
+            try:
+                result = self._kernel(*values, out=target, **self._arguments)
+            except BaseException:
+                blob.discard()
+                raise
             blob.store(result, given=result is not target)
         else:
             result = self._kernel(*values, **self._arguments)
-            if not is_tensor(result):
+            if isinstance(result, (np.generic, int, float)):
                 # NumPy gives scalars where an array would have no dimension.
                 result = np.asarray(result)
-            self._record = (seen, result.shape, result.dtype)
+            # What objects will make of it cannot be told.
+            known = is_tensor(result) and None not in seen
+            self._record = (seen, result.shape, result.dtype) if known else None
             blob.store(result, given=True)
         workspace.keep(name, blob)
 
@@ -139,6 +143,7 @@ class PreparedOperation:
         spec = self.spec
         where = f"the workspace of node {workspace.node!r}"
         error = not_found(name, where, workspace.names(), node=workspace.node)
+        error.task = task
         error.message += f"\n  wanted by operator {spec} of net {spec.net!r} (task {task!r})"
         if spec.source:
             error.message += f"\n  added at {spec.source}"

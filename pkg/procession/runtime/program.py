@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from procession.operators import Definition
+from procession.operators.registry import signature
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class Operation:
     seed: int | None = None
 
     def __str__(self) -> str:
-        outputs = ", ".join(self.outputs)
-        return f"{self.type}({', '.join(self.inputs)})" + (f" -> {outputs}" if outputs else "")
+        return signature(self.type, self.inputs, self.outputs, self.arguments)
 
 
 @dataclass(frozen=True)

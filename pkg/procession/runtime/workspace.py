@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from procession.blobs import snapshot
@@ -87,8 +87,8 @@ class WorkspaceView(ABC):
     def fetch_blob(self, name: Any) -> Any:
         """The value of a blob, as it is at this moment.
 
-        An array is read-only and never changes, whatever is run or fed afterwards; a large one is
-        a view of the blob's own memory. Objects are copies.
+        An array is read-only and never changes, whatever is run or fed afterwards. A large one is
+        a view of the blob's own memory (but a copy inside a worker). Objects are copies.
 
         Raises:
             BlobNotFoundError: There is no such blob.
@@ -145,8 +145,6 @@ class Workspace(WorkspaceView):
         self.node: str = parent.node if parent is not None else node
         self._pool: Pool = pool or (parent._pool if parent is not None else HeapPool())
         self._blobs: dict[str, Blob] = {}
-        self.elsewhere: Callable[[str], Sequence[str]] = lambda name: ()
-        """Which other nodes have a blob of that name, for messages; its session says."""
         self.exported: frozenset[str] = frozenset()
         """Names that belong to the parent even when they are made here."""
 
@@ -177,7 +175,11 @@ class Workspace(WorkspaceView):
         home = self
         while name in home.exported and home._parent is not None:
             home = home._parent
-        home._blobs[name] = blob
+        kept = home._blobs.setdefault(name, blob)
+        if kept is not blob:
+            # Another thread made it meanwhile; the later value counts.
+            kept.store(blob.value)
+            blob.close()
 
     def own_names(self) -> list[str]:
         """The names of the blobs of this workspace itself."""
@@ -222,8 +224,7 @@ class Workspace(WorkspaceView):
 
     def not_found(self, name: str) -> BlobNotFoundError:
         where = f"the workspace of node {self.node!r}"
-        elsewhere = tuple(self.elsewhere(name))
-        return not_found(name, where, self.names(), node=self.node, elsewhere=elsewhere)
+        return not_found(name, where, self.names(), node=self.node)
 
     def close(self) -> None:
         """Give all blobs' memory back. What was fetched stays good."""

@@ -1,0 +1,568 @@
+"""Net: operators, their names, their errors."""
+
+import copy
+import pickle
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import pytest
+
+from procession import (
+    BlobNotFoundError,
+    BlobReference,
+    GraphError,
+    LocalSession,
+    NameScope,
+    Net,
+    OperatorSignatureError,
+    UnknownArgumentError,
+    UnknownOperatorError,
+    core,
+    operator,
+)
+from procession.operators import REGISTRY
+
+
+@pytest.fixture
+def pair():
+    """An operator with two outputs."""
+
+    @operator("TestPair", outputs=(1, 3))
+    def split(x, *, sections=2):
+        """So many copies of X."""
+        return (x.copy(),) * sections if sections > 1 else x.copy()
+
+    @operator("TestTwo", outputs=2)
+    def two(x):
+        return x.copy(), x.copy()
+
+    yield
+    REGISTRY.remove("TestPair")
+    REGISTRY.remove("TestTwo")
+
+
+def lines(net):
+    return [str(each) for each in net.operators]
+
+
+# Names.
+
+
+def test_nets_of_one_name_are_numbered():
+    assert [str(Net("t")) for _ in range(3)] == ["t", "t_1", "t_2"]
+    assert Net("t_1").Name() == "t_1_1"
+    with pytest.raises(TypeError, match="a net's name is a string"):
+        Net(3)
+
+
+def test_outputs_are_called_after_net_and_operator():
+    net = Net("n")
+    assert [net.Add(["a", "b"]) for _ in range(3)] == ["n/Add", "n/Add_2", "n/Add_3"]
+    assert net.Relu("x") == "n/Relu"
+
+
+def test_numbered_outputs(pair):
+    net = Net("n")
+    assert net.TestPair("x", 2) == ("n/TestPair:0", "n/TestPair:1")
+    # Each output counts for itself.
+    assert net.TestPair("x", 3) == ("n/TestPair_2:0", "n/TestPair_2:1", "n/TestPair:2")
+    assert net.TestPair("x", 1) == "n/TestPair_3:0"
+    assert net.TestPair("x", 3) == ("n/TestPair_4:0", "n/TestPair_3:1", "n/TestPair_2:2")
+    assert net.TestPair("x") == "n/TestPair"
+    assert net.TestTwo("x") == ("n/TestTwo:0", "n/TestTwo:1")
+    assert net.Relu("x", 1) == "n/Relu:0"
+    assert net.Relu("x", 1) == "n/Relu_2:0"
+
+
+def test_output_numbers_go_on_from_scope_to_scope():
+    net = Net("n")
+    assert [net.Add(["a", "b"]) for _ in range(3)][-1] == "n/Add_3"
+    with NameScope("s"):
+        made = [net.Add(["a", "b"]) for _ in range(3)]
+        assert made == ["s/n/Add", "s/n/Add_4", "s/n/Add_5"]
+    assert [net.Add(["a", "b"]) for _ in range(2)] == ["n/Add_6", "n/Add_7"]
+
+
+def test_names_that_were_given_by_hand_are_left_out():
+    net = Net("n")
+    net.Relu("x", "n/Add")
+    net.Relu("x", "n/Add_2")
+    assert [net.Add(["a", "b"]) for _ in range(2)] == ["n/Add_3", "n/Add_4"]
+
+
+def test_next_name():
+    net = Net("n")
+    assert [net.NextName(), net.NextName()] == ["n_blob_0", "n_blob_1"]
+    assert [net.NextName("p"), net.NextName("p"), net.NextName("p", 3)] == ["n/p", "n/p", "n/p:3"]
+    assert net.NextName(output_id=3) == "n_blob_2"
+    net.Relu("x", "n/p")
+    assert [net.NextName("p") for _ in range(3)] == ["n/p_2", "n/p_3", "n/p_4"]
+    assert net.NextName("p", 0) == "n/p:0"
+    with NameScope("s"):
+        assert net.NextName("p") == "n/p"
+
+
+def test_next_blob():
+    net = Net("n")
+    net.AddExternalInput("b")
+    assert [net.NextBlob("c"), net.NextBlob("c")] == ["c", "c_auto_0"]
+    assert net.NextBlob("b") == "b_auto_0"
+    assert [net.NextScopedBlob("c"), net.NextBlob(), net.NextBlob()] == [
+        "c_auto_1",
+        "unnamed",
+        "unnamed_auto_0",
+    ]
+    with NameScope("s"):
+        assert [net.NextScopedBlob("c"), net.NextScopedBlob("c")] == ["s/c", "s/c_auto_0"]
+        assert net.NextBlob("z") == "z"
+    assert net.NextBlob("d").Net() is net
+
+
+def test_a_blob_that_was_only_named_comes_from_outside():
+    net = Net("n")
+    named = net.NextBlob("x")
+    assert not net.BlobIsDefined(named)
+    net.Relu(named)
+    assert net.external_inputs == ["x"]
+
+
+# Operators as methods.
+
+
+def test_operators_are_methods():
+    net = Net("n")
+    y = net.FC(["x", "w", "b"], "y", axis=1, name="first")
+    assert isinstance(y, BlobReference)
+    assert y.Net() is net
+    [made] = net.operators
+    assert (made.type, made.inputs, made.outputs) == ("FC", ("x", "w", "b"), ("y",))
+    assert dict(made.arguments) == {"axis": 1}
+    assert made.name == "first"
+    assert Path(made.source[0]) == Path(__file__)
+    assert lines(net) == ["FC(x, w, b) -> y"]
+
+
+def test_forms_of_inputs_and_outputs(pair):
+    net = Net("n")
+    x = BlobReference("x")
+    assert net.Relu(x, "y") == net.Relu([x], ["y"]) == net.Relu("x", BlobReference("y")) == "y"
+    assert net.Relu((x,), ("y",)) == "y"
+    assert net.TestPair(x, ["a", "b"]) == ("a", "b")
+    assert net.Print(x) is None
+    assert net.Print(x, []) is None
+    assert net.ConstantFill([], "c", shape=[2]) == net.ConstantFill(outputs="c") == "c"
+
+
+def test_a_reference_of_another_net_becomes_one_of_this():
+    other, net = Net("other"), Net("n")
+    assert net.Relu(other.Relu("x"), other.Relu("x")).Net() is net
+
+
+def test_dir_and_documentation():
+    net = Net("n")
+    assert {"Relu", "FC", "AddGradientOperators", "Const"} <= set(dir(net))
+    assert set(REGISTRY) <= set(dir(net))
+    assert net.Relu.__name__ == "Relu"
+    assert "larger of X and 0" in net.Relu.__doc__
+
+
+def test_user_operators_are_methods_too(pair):
+    assert "TestPair" in dir(Net("n"))
+    assert Net("n").TestPair.__doc__ == "So many copies of X."
+
+
+def test_no_such_operator():
+    with pytest.raises(UnknownOperatorError, match="'Rleu' is not a registered op") as caught:
+        Net("n").Rleu("x")
+    error = caught.value
+    assert isinstance(error, AttributeError)
+    assert error.operator == "Rleu"
+    assert "Relu" in error.suggestions
+    assert "Did you mean 'Relu'" in str(error)
+    assert not hasattr(Net("n"), "Rleu")
+    assert not hasattr(Net("n"), "_relu")
+    assert not hasattr(Net("n"), "__array__")
+
+
+def test_case_does_not_hide_the_nearest():
+    with pytest.raises(UnknownOperatorError, match="Did you mean 'Softmax'"):
+        Net("n").softmax("x")
+
+
+def test_no_such_argument():
+    with pytest.raises(UnknownArgumentError, match="FC has no argument 'axes'") as caught:
+        Net("n").FC(["x", "w", "b"], axes=1)
+    error = caught.value
+    assert isinstance(error, TypeError)
+    assert (error.operator, error.argument) == ("FC", "axes")
+    assert "Did you mean 'axis'" in str(error)
+    assert "It has: axis, axis_w." in str(error)
+    with pytest.raises(UnknownArgumentError, match="It has: none"):
+        Net("n").Relu("x", slope=1)
+
+
+def test_out_is_no_argument():
+    with pytest.raises(UnknownArgumentError, match="Relu has no argument 'out'"):
+        Net("n").Relu("x", out="y")
+
+
+def test_an_argument_is_missing():
+    with pytest.raises(OperatorSignatureError, match="GivenTensorFill needs the argument 'values'"):
+        Net("n").GivenTensorFill([], "x", shape=[2])
+
+
+@pytest.mark.parametrize(
+    ("add", "message"),
+    [
+        (lambda net: net.FC(["x", "w"]), r"FC takes 3 inputs \(x, w, b\), not 2: \['x', 'w'\]"),
+        (lambda net: net.Relu(["x", "y"]), r"Relu takes 1 inputs \(x\), not 2"),
+        (lambda net: net.Relu(), r"Relu takes 1 inputs \(x\), not 0"),
+        (lambda net: net.MatMul(["a"] * 4), "MatMul takes 2 to 3 inputs"),
+        (lambda net: net.Sum([]), r"Sum takes 1 or more inputs"),
+        (lambda net: net.Relu("x", ["y", "z"]), r"Relu takes 1 outputs, not 2: \['y', 'z'\]"),
+        (lambda net: net.Relu("x", []), "Relu takes 1 outputs, not 0"),
+        (lambda net: net.Relu("x", 2), "Relu takes 1 outputs, not 2"),
+    ],
+)
+def test_wrong_counts(add, message):
+    net = Net("n")
+    with pytest.raises(OperatorSignatureError, match=message) as caught:
+        add(net)
+    assert isinstance(caught.value, TypeError)
+    assert net.operators == ()
+    assert net.external_inputs == []
+    assert net.revision == 0
+
+
+@pytest.mark.parametrize("what", [3, 2.5, np.zeros(2), True])
+def test_a_number_is_no_blob(what):
+    with pytest.raises(OperatorSignatureError, match=r"Relu: a blob .* use net.Const\(value\)"):
+        Net("n").Relu(what)
+    with pytest.raises(OperatorSignatureError, match="Add: a blob"):
+        Net("n").Add(["x", what])
+
+
+@pytest.mark.parametrize("what", [None, {"x": 1}, object(), [["x"]]])
+def test_other_things_are_no_blobs(what):
+    with pytest.raises(OperatorSignatureError, match="a blob is a BlobReference or a name, not"):
+        Net("n").Relu(what)
+
+
+# External inputs and outputs.
+
+
+def test_what_is_read_before_it_is_written_comes_from_outside():
+    net = Net("n")
+    net.Add(["a", "b"], "c")
+    net.Add(["c", "d"], "e")
+    net.Relu("a", "a")
+    net.Relu("f", "f")
+    assert net.external_inputs == ["a", "b", "d", "f"]
+    assert net.is_external_input("a")
+    assert not net.is_external_input("c")
+    assert net.declared_inputs == frozenset()
+
+
+def test_blobs_of_a_net():
+    net = Net("n")
+    net.Relu("x", "y")
+    assert net.BlobIsDefined("x")
+    assert net.BlobIsDefined(BlobReference("y"))
+    assert net.UsesBlob("y")
+    assert not net.UsesBlob("z")
+    assert net.UsedBlobNames() == {"x", "y"}
+    assert net.GetBlobRef("y").Net() is net
+    with pytest.raises(BlobNotFoundError, match="net 'n' defines no blob 'why'") as caught:
+        net.GetBlobRef("why")
+    assert isinstance(caught.value, KeyError)
+    assert caught.value.blob == "why"
+
+
+def test_declared_inputs():
+    net = Net("n")
+    assert net.AddExternalInput("a") == "a"
+    assert net.AddExternalInput("b", BlobReference("c")) == ("b", "c")
+    assert net.external_inputs == ["a", "b", "c"]
+    assert net.declared_inputs == {"a", "b", "c"}
+    with pytest.raises(GraphError, match="already has an input 'a'"):
+        net.AddExternalInput("a")
+    net.Relu("i", "j")
+    with pytest.raises(GraphError, match="already has an input 'i'"):
+        net.AddExternalInput("i")
+    assert net.AddExternalInput("j") == "j"
+
+
+def test_scoped_inputs():
+    net = Net("n")
+    with NameScope("s"):
+        assert net.AddExternalInput("a") == "a"
+        assert net.AddScopedExternalInputs("b", "c") == ["s/b", "s/c"]
+    assert net.external_inputs == ["a", "s/b", "s/c"]
+
+
+def test_external_outputs():
+    net = Net("n")
+    y = net.Relu("x", "y")
+    net.AddExternalOutput(y)
+    net.AddExternalOutput("x", "y")
+    assert net.external_outputs == ["y", "x"]
+    with pytest.raises(BlobNotFoundError, match="Did you mean"):
+        net.AddExternalOutput("yy")
+
+
+# Const.
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "operator", "expected"),
+    [
+        (1, {}, "GivenTensorInt64Fill", np.int64(1)),
+        ([1, 2], {}, "GivenTensorInt64Fill", np.int64([1, 2])),
+        (1.5, {}, "GivenTensorFill", np.float32(1.5)),
+        ([[1.0, 2.0]], {}, "GivenTensorFill", np.float32([[1, 2]])),
+        (np.float64(2), {}, "GivenTensorFill", np.float32(2)),
+        (np.float16([1.5]), {}, "GivenTensorFill", np.float32([1.5])),
+        ([], {}, "GivenTensorFill", np.float32([])),
+        (np.int32([1, 2]), {}, "GivenTensorIntFill", np.int32([1, 2])),
+        (np.int8([-1]), {}, "GivenTensorInt64Fill", np.int64([-1])),
+        (np.uint8([255]), {}, "GivenTensorInt64Fill", np.int64([255])),
+        (True, {}, "GivenTensorBoolFill", np.bool_(True)),
+        ([True, False], {}, "GivenTensorBoolFill", np.array([True, False])),
+        (2, {"dtype": np.int32}, "GivenTensorIntFill", np.int32(2)),
+        (1, {"dtype": core.DataType.FLOAT}, "GivenTensorFill", np.float32(1)),
+        (1.5, {"dtype": np.float64}, "GivenTensorDoubleFill", np.float64(1.5)),
+        ("s", {}, "GivenTensorStringFill", np.array("s", object)),
+        (["a", b"b\0"], {}, "GivenTensorStringFill", np.array(["a", b"b\0"], object)),
+        (np.array(["ab"]), {}, "GivenTensorStringFill", np.array(["ab"], object)),
+        (np.zeros((0, 3), np.float32), {}, "GivenTensorFill", np.zeros((0, 3), np.float32)),
+    ],
+)
+def test_const(value, options, operator, expected):
+    net = Net("n")
+    blob = net.Const(value, **options)
+    assert blob == f"n/{operator}:0"
+    with LocalSession() as session:
+        session.run(net)
+        fetched = session.workspace().fetch_blob(blob)
+    np.testing.assert_array_equal(fetched, expected)
+    assert fetched.dtype == expected.dtype
+    assert fetched.shape == expected.shape
+
+
+def test_const_names():
+    net = Net("n")
+    assert [net.Const(1), net.Const(1)] == [
+        "n/GivenTensorInt64Fill:0",
+        "n/GivenTensorInt64Fill_2:0",
+    ]
+    assert net.Const(1, blob_out="given") == "given"
+    assert net.Const(1, BlobReference("too")) == "too"
+    with NameScope("s"):
+        assert net.Const(1) == "s/n/GivenTensorInt64Fill:0"
+
+
+def test_const_keeps_a_copy_of_nothing_that_changes():
+    values = np.float32([1, 2])
+    net = Net("n")
+    net.Const(values, "x")
+    values[:] = 7
+    with LocalSession() as session:
+        session.run(net)
+        np.testing.assert_array_equal(session.workspace().fetch_blob("x"), [1, 2])
+
+
+@pytest.mark.parametrize("value", [None, [None], {"a": 1}, 1j, [object()], ["a", 1]])
+def test_what_is_no_constant(value):
+    with pytest.raises(TypeError, match="Const"):
+        Net("n").Const(value)
+
+
+# Python.
+
+
+def test_python():
+    def double(inputs, outputs):
+        outputs[0].feed(inputs[0].data * 2)
+
+    net = Net("n")
+    assert net.Python(double)(["x"], ["y"]) == "y"
+    assert net.Python(double)("x") == "n/Python"
+    assert net.Python(double)("x", 2) == ("n/Python:0", "n/Python:1")
+    assert net.Python(double)([], []) is None
+    assert [op.arguments["n_outputs"] for op in net.operators] == [1, 1, 2, 0]
+    assert net.operators[0].arguments["func"] is double
+    assert net.external_inputs == ["x"]
+
+
+def test_python_class():
+    class Doubler:
+        def __init__(self, f):
+            self.factor = f
+
+        def forward(self, inputs, outputs):
+            outputs[0].feed(inputs[0].data * self.factor)
+
+        def backward(self, inputs, outputs):
+            outputs[0].feed(inputs[2].data * self.factor)
+
+    net = Net("n")
+    y = net.Python(np.float32(3), python_func_type=Doubler)(["x"], "y")
+    gradients = net.AddGradientOperators([y])
+    with LocalSession() as session:
+        session.workspace().feed_blob("x", np.float32([1, 2]))
+        session.run(net)
+        np.testing.assert_array_equal(session.workspace().fetch_blob("y"), [3, 6])
+        np.testing.assert_array_equal(session.workspace().fetch_blob(gradients["x"]), [3, 3])
+
+
+# Nets from nets.
+
+
+@pytest.fixture
+def chain():
+    net = Net("n")
+    net.Relu("a", "b")
+    net.Scale("b", "c", scale=2.0)
+    net.AddExternalInput("u")
+    net.AddExternalOutput("c")
+    net.add_attribute("k", 1)
+    net.set_rand_seed(7)
+    return net
+
+
+def test_clone(chain):
+    copied = chain.Clone("m")
+    assert copied.Name() == "m"
+    assert lines(copied) == lines(chain)
+    assert [op.source for op in copied.operators] == [op.source for op in chain.operators]
+    assert copied.external_inputs == ["a", "u"]
+    assert all(blob.Net() is copied for blob in copied.external_inputs + copied.external_outputs)
+    assert copied.declared_inputs == {"u"}
+    assert copied.external_outputs == ["c"]
+    assert copied.get_attributes("k") == [1]
+    assert copied.seed == (7, True)
+    copied.Relu("c", "d")
+    copied.add_attribute("k", 2)
+    assert len(chain.operators) == 2
+    assert chain.get_attributes("k") == [1]
+
+
+def test_a_clone_is_called_after_its_original(chain):
+    assert chain.Clone().Name() == "n_1"
+    assert chain.Clone("n").Name() == "n_2"
+
+
+def test_clone_with_other_blobs(chain):
+    copied = chain.Clone("m", blob_remap={"a": "A", BlobReference("b"): "B", "c": "C", "u": "U"})
+    assert lines(copied) == ["Relu(A) -> B", "Scale(B) -> C"]
+    assert dict(copied.operators[1].arguments) == {"scale": 2.0}
+    assert copied.external_inputs == ["A", "U"]
+    assert copied.declared_inputs == {"U"}
+    assert copied.external_outputs == ["C"]
+
+
+def test_clone_of_some_operators(chain):
+    copied = chain.Clone("m", op_id_mask=[1])
+    assert lines(copied) == ["Scale(b) -> c"]
+    assert "b" in copied.external_inputs
+    assert copied.external_outputs == ["c"]
+    assert chain.Clone("o", op_id_mask=[0]).external_outputs == []
+
+
+def test_net_of_a_net(chain):
+    assert chain.Net("n").Name() == "n_1"
+    assert chain.Net("x").operators == ()
+
+
+def test_append_net(chain):
+    net = Net("m")
+    net.Relu("x", "a")
+    assert net.AppendNet(chain) is net
+    assert lines(net) == ["Relu(x) -> a", "Relu(a) -> b", "Scale(b) -> c"]
+    assert net.external_inputs == ["x", "u"]
+    assert net.declared_inputs == {"u"}
+    assert net.external_outputs == ["c"]
+    assert len(chain.operators) == 2
+
+
+def test_a_net_can_be_appended_to_itself(chain):
+    chain.AppendNet(chain)
+    assert lines(chain) == ["Relu(a) -> b", "Scale(b) -> c"] * 2
+
+
+# What else a net knows.
+
+
+def test_seed():
+    net = Net("n")
+    assert net.seed is None
+    net.set_rand_seed()
+    assert net.seed == (100, True)
+    net.set_rand_seed(7, sequence_seed=False)
+    assert net.seed == (7, False)
+
+
+def test_attributes():
+    net = Net("n")
+    net.add_attribute("k", 1)
+    net.add_attribute("k", "two")
+    assert net.get_attributes("k") == [1, "two"]
+    assert net.get_attributes("none") == []
+    net.get_attributes("k").append(3)
+    assert net.get_attributes("k") == [1, "two"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.Relu("x"),
+        lambda net: net.Const(1),
+        lambda net: net.Python(print)([], []),
+        lambda net: net.AddExternalInput("u"),
+        lambda net: net.set_rand_seed(3),
+        lambda net: net.AppendNet(Net("m").Relu("x").Net()),
+        lambda net: net.AppendNet(Net("m").AddExternalInput("u").Net()),
+        lambda net: net.AddGradientOperators(["y"]),
+    ],
+)
+def test_every_change_counts(change):
+    net = Net("n")
+    net.Relu("x", "y")
+    before = net.revision
+    change(net)
+    assert net.revision > before
+
+
+def test_looking_is_no_change(chain):
+    before = chain.revision
+    chain.Clone()
+    repr(chain), chain.operators, chain.external_inputs, chain.UsedBlobNames()
+    with pytest.raises(UnknownArgumentError):
+        chain.Relu("x", slope=1)
+    assert chain.revision == before
+
+
+def test_repr(chain):
+    assert repr(chain) == "Net('n')\n    Relu(a) -> b\n    Scale(b) -> c"
+    assert repr(Net("empty")) == "Net('empty')"
+
+
+def test_lists_that_are_handed_out_are_copies(chain):
+    chain.external_inputs.clear()
+    chain.external_outputs.clear()
+    assert chain.external_inputs == ["a", "u"]
+    assert chain.external_outputs == ["c"]
+
+
+@pytest.mark.parametrize("there_and_back", [pickle, cloudpickle, copy])
+def test_nets_travel(chain, there_and_back):
+    if there_and_back is copy:
+        back = copy.deepcopy(chain)
+    else:
+        back = pickle.loads(there_and_back.dumps(chain))
+    assert lines(back) == lines(chain)
+    assert back.Name() == chain.Name()
+    assert back.external_inputs == chain.external_inputs
+    back.Relu("c", "d")
+    assert len(chain.operators) == 2
