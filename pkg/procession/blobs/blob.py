@@ -41,7 +41,11 @@ class Pool(Protocol):
 
 def is_tensor(value: object) -> bool:
     """Whether a value is kept as bytes with a shape and a dtype."""
-    return isinstance(value, np.ndarray) and not value.dtype.hasobject
+    return (
+        isinstance(value, np.ndarray)
+        and not value.dtype.hasobject
+        and not isinstance(value, np.ma.MaskedArray)
+    )
 
 
 def as_value(value: object) -> Any:
@@ -99,7 +103,7 @@ class Blob:
         nbytes = dtype.itemsize
         for length in shape:
             nbytes *= length
-        if nbytes < MINIMUM:
+        if nbytes < MINIMUM or dtype.hasobject:
             return np.empty(shape, dtype)
         buffer = self._pool.allocate(nbytes)
         fresh: Array = buffer.array(shape, dtype)
@@ -130,7 +134,10 @@ class Blob:
             buffer, self._pending = self._pending[0], None
             self._set(buffer, value)
             return
-        given = given and value.flags.owndata and value.flags.c_contiguous
+        if given:
+            # To be written in place later, it must be like an array of the blob's own making.
+            flags = value.flags
+            given = type(value) is np.ndarray and flags.owndata and flags.carray
         if value.nbytes < MINIMUM:
             self._set(None, value if given else np.array(value, order="C"))
             return

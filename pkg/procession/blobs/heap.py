@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,11 @@ class HeapBuffer:
 
     def __init__(self, memory: Array) -> None:
         self._memory = memory
-        self._holders: list[weakref.ref[Array]] = []
+        self._holders: dict[int, weakref.ref[Array]] = {}
 
     @property
     def leased(self) -> bool:
         """Whether somebody may still be looking at it."""
-        self._holders = [holder for holder in self._holders if holder() is not None]
         return bool(self._holders)
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -33,7 +33,9 @@ class HeapBuffer:
     def snapshot(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """A snapshot of the beginning of the buffer, which is leased while it lives."""
         array, holder = snapshot.over(self._memory, 0, shape, dtype)
-        self._holders.append(weakref.ref(holder))
+        # When the holder dies, the reference calls `pop(key, reference)`.
+        key = id(holder)
+        self._holders[key] = weakref.ref(holder, partial(self._holders.pop, key))
         return array
 
 

@@ -10,14 +10,14 @@ for what it is good at: making, tracking, unlinking.
 Pages are reserved when a segment is made. Without that, /dev/shm running full would kill
 whoever touches the next page with SIGBUS; with it, making the segment raises an error.
 
-Names cannot be guessed, and the mode is 0600. Unlinking takes away the name only: every mapping
-stays good until its last view is garbage, which is how a fetched array outlives its session.
+Names tell the coordinator's process id but cannot be guessed, and the mode is 0600. Unlinking
+takes away the name only: every mapping stays good until its last view is garbage, which is how a
+fetched array outlives its session.
 """
 
 from __future__ import annotations
 
 import _posixshmem  # type: ignore[import-not-found]
-import contextlib
 import errno
 import mmap
 import os
@@ -46,7 +46,8 @@ def available() -> int | None:
         status = os.statvfs(_DIRECTORY)
     except OSError:
         return None
-    return status.f_bavail * status.f_frsize
+    # Where there is no limit, all figures are 0.
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
 class Segment:
@@ -67,7 +68,12 @@ class Segment:
         Raises:
             SharedMemoryError: There is not that much shared memory left.
         """
-        name = PREFIX + secrets.token_hex(8)
+        name = f"{PREFIX}{os.getpid()}-{secrets.token_urlsafe(8)}"
+        free = available()
+        if free is not None and size > free:
+            # The kernel would find out, too, but when it refuses to map so much, `SharedMemory`
+            # has the tracker forget a name that it was never told, and the tracker complains.
+            raise _full(size, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         try:
             owned = shared_memory.SharedMemory(name=name, create=True, size=size)
         except OSError as error:
@@ -94,10 +100,11 @@ class Segment:
             owned.unlink()
 
     def close(self) -> None:
-        """Drop this mapping now if nothing looks at it, else when the last view is garbage."""
-        # While a view is alive it keeps the mapping, which then goes with it.
-        with contextlib.suppress(BufferError):
-            self.memory.close()
+        """Let go of this mapping, which goes when nothing looks at it; twice is fine."""
+        # It must not be closed: `np.ndarray(buffer=...)` refers to the mapping but does not keep
+        # it open, and would be left looking at nothing.
+        if hasattr(self, "memory"):
+            del self.memory
 
 
 def _full(size: int, error: OSError) -> SharedMemoryError:

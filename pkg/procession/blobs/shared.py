@@ -3,8 +3,8 @@
 The coordinator owns the segments; which part of one is which buffer is the worker's business
 alone. Memory that has never been touched is dear, so a buffer that is let go of goes to a free
 list and is used again for the next value of its size. Small buffers are cut from a common
-segment, large ones have a segment each, and when more than half of those lies idle the idle
-ones are handed back.
+segment, large ones have a segment each, and when more than half of those lies idle, or memory
+runs out, the idle ones are handed back.
 
 A buffer that was fetched is *leased*: each fetch counts one up, each message from the
 coordinator that a fetched array has become garbage counts one down. A leased buffer is neither
@@ -22,6 +22,7 @@ import numpy as np
 
 from procession.blobs.segment import Segment
 from procession.blobs.snapshot import Array
+from procession.errors import SharedMemoryError
 
 PAGE = 4096
 MINIMUM = PAGE
@@ -96,7 +97,7 @@ class SharedPool:
             if size > COMMON // 2:
                 return self._dedicated(size)
             if self._common is None or self._cut + size > self._common.size:
-                self._common = self._request(size, self._next_common, self._idle())
+                self._common = self._segment(size, self._next_common)
                 self._next_common = min(2 * self._next_common, COMMON_MOST)
                 self._cut = 0
             buffer = SharedBuffer(self._common, self._cut, size, dedicated=False)
@@ -105,14 +106,23 @@ class SharedPool:
 
     def _dedicated(self, size: int) -> SharedBuffer:
         whole = -(-size // PAGE) * PAGE
-        segment = self._request(whole, whole, self._idle())
+        segment = self._segment(whole, whole)
         self._dedicated_total += size
         return SharedBuffer(segment, 0, size, dedicated=True)
 
+    def _segment(self, least: int, preferred: int) -> Segment:
+        """A new segment; in exchange for all idle ones if those are more than half, or needed."""
+        returned = self._idle() if 2 * self._dedicated_free > self._dedicated_total else []
+        try:
+            return self._request(least, preferred, returned)
+        except SharedMemoryError:
+            returned = self._idle()
+            if not returned:
+                raise
+            return self._request(least, preferred, returned)
+
     def _idle(self) -> list[str]:
-        """Names of the segments to hand back: all idle ones, if they are more than half."""
-        if 2 * self._dedicated_free <= self._dedicated_total:
-            return []
+        """Let go of all idle segments; their names."""
         names = []
         for size, buffers in self._free.items():
             for buffer in buffers:

@@ -33,8 +33,8 @@ def of_bytes(data: bytes, shape: tuple[int, ...], dtype: Any) -> Array:
 
 def of_copy(array: Array) -> Array:
     """A snapshot of a copy of the array."""
-    if array.dtype.hasobject:
-        # Objects have no bytes to stand on; the copy's owner is read-only, and so its view.
+    if array.dtype.hasobject or isinstance(array, np.ma.MaskedArray):
+        # These are more than bytes; the copy's owner is read-only, and so its view.
         owner = array.copy()
         owner.flags.writeable = False
         return owner.view()
