@@ -77,10 +77,11 @@ class RunnableTypeError(ProcessionError, TypeError):
 
 
 class BlobNotFoundError(ProcessionError, KeyError):
-    """No such blob in the workspace. `blob`, `node`, `elsewhere` (nodes that have one)."""
+    """No such blob in the workspace. `blob`, `node`, `task`, `elsewhere` (nodes that have one)."""
 
     blob: str | None = None
     node: str | None = None
+    task: str | None = None
     elsewhere: tuple[str, ...] = ()
 
 
@@ -173,7 +174,7 @@ def nearest(name: str, candidates: Iterable[str], most: int = 3) -> tuple[str, .
     by_fold: dict[str, str] = {}
     for candidate in candidates:
         by_fold.setdefault(candidate.casefold(), candidate)
-    close = difflib.get_close_matches(name.casefold(), by_fold, n=most, cutoff=0.6)
+    close = difflib.get_close_matches(name.casefold(), by_fold, n=most, cutoff=0.7)
     return tuple(by_fold[fold] for fold in close)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,11 +17,14 @@ from procession import (
     LocalSession,
     Net,
     Node,
+    Plan,
     Session,
+    SessionClosedError,
     Task,
     TaskGroup,
     Workspace,
     WorkspaceType,
+    execution_step,
 )
 from procession.testing.session_contract import SessionContract, constant
 
@@ -98,3 +106,103 @@ def test_fetching_large_tensors_copies_nothing():
         first = session.workspace().fetch_blob("x")
         second = session.workspace().fetch_blob("x")
         assert np.shares_memory(first, second)
+
+
+def test_others_wait_while_something_runs():
+    began, go_on = threading.Event(), threading.Event()
+
+    def hold(inputs, outputs):
+        began.set()
+        assert go_on.wait(30)
+
+    net = Net("net")
+    net.Python(hold)([], [])
+    net.Const(1, "x")
+    with LocalSession() as session:
+        runner = threading.Thread(target=session.run, args=(net,))
+        runner.start()
+        assert began.wait(30)
+        found = []
+        other = threading.Thread(target=lambda: found.append(session.workspace().fetch_blob("x")))
+        other.start()
+        go_on.set()
+        runner.join(30)
+        other.join(30)
+        assert found == [1]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_what_a_run_calls_may_use_the_session(tasks):
+    with LocalSession() as session:
+
+        def look(inputs, outputs):
+            session.workspace().feed_blob("y", session.workspace().fetch_blob("x") + 1)
+
+        session.workspace().feed_blob("x", 1)
+        with TaskGroup() as group:
+            for number in range(tasks):
+                net = Net(f"net{number}")
+                net.Python(look)([], [])
+                Task(step=net)
+        session.run(group, timeout=30)
+        assert session.workspace().fetch_blob("y") == 2
+
+
+def test_closing_calls_off_a_run_in_another_thread():
+    began = threading.Event()
+
+    def begin(inputs, outputs):
+        began.set()
+
+    first, again = Net("first"), Net("again")
+    first.Python(begin)([], [])
+    again.Const(False, "stop")
+    plan = Plan("plan")
+    plan.AddStep(execution_step("first", first))
+    plan.AddStep(execution_step("loop", again, should_stop_blob="stop"))
+    session = LocalSession()
+    errors = []
+
+    def run():
+        try:
+            session.run(plan)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert began.wait(30)
+    session.close()
+    thread.join(30)
+    assert [type(error) for error in errors] == [SessionClosedError]
+
+
+def test_ctrl_c_ends_all_tasks(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from procession import LocalSession, Net, Task, TaskGroup, execution_step
+            with TaskGroup() as group:
+                for number in range(2):
+                    net = Net(f"net{number}")
+                    net.Const(False, f"stop{number}")
+                    begin = Net(f"begin{number}")
+                    begin.Print(begin.Const("running"), 0)
+                    loop = execution_step("loop", net, should_stop_blob=f"stop{number}")
+                    Task(step=execution_step("all", [execution_step("begin", begin), loop]))
+            with LocalSession() as session:
+                try:
+                    session.run(group)
+                except KeyboardInterrupt:
+                    print("interrupted")
+            """
+        )
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-u", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (out.splitlines()[-1], err, process.returncode) == ("interrupted", "", 0)

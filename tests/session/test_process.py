@@ -22,6 +22,7 @@ from procession import (
     Net,
     Node,
     NodeDiedError,
+    OperatorError,
     Plan,
     ProcessSession,
     RunTimeoutError,
@@ -35,7 +36,8 @@ from procession import (
     execution_step,
 )
 from procession.blobs.segment import PREFIX
-from procession.cluster import blas
+from procession.cluster import blas, forkserver
+from procession.cluster.launch import DEFAULT_METHOD
 from procession.testing.session_contract import SessionContract, constant
 
 MIB = 1 << 20
@@ -355,12 +357,30 @@ class TestDeath:
             run_on(session, "a", python_net(leave))
         assert (caught.value.exitcode, caught.value.signal) == (3, None)
 
-    def test_of_an_idle_worker(self, session):
-        session.workspace("a").feed_blob("x", 1)
+    @pytest.mark.parametrize("failed_before", [False, True])
+    def test_of_an_idle_worker(self, session, failed_before):
+        session.workspace("a").feed_blob("x", np.ones((2, 3)))
+        if failed_before:
+            bad = Net("bad")
+            bad.MatMul(["x", "x"], "y")
+            with pytest.raises(OperatorError):
+                run_on(session, "a", bad)
         os.kill(session.stats()["a"].pid, signal.SIGKILL)
         with pytest.raises(NodeDiedError, match="SIGKILL") as caught:
             session.workspace("a").fetch_blob("x")
-        assert caught.value.task is None
+        assert (caught.value.task, caught.value.operator) == (None, None)
+        assert "MatMul" not in str(caught.value)
+
+    @pytest.mark.skipif(DEFAULT_METHOD != "forkserver", reason="there is no fork server")
+    def test_of_the_fork_server(self, session):
+        session.workspace("a").feed_blob("x", 1)
+        os.kill(forkserver.running_server().pid, signal.SIGKILL)
+        with pytest.raises(NodeDiedError, match="its fork server ended") as caught:
+            while True:
+                session.workspace("a").fetch_blob("x")
+        assert caught.value.exitcode is None
+        session.workspace("b").feed_blob("x", 2)
+        assert session.workspace("b").fetch_blob("x") == 2
 
     def test_the_others_are_called_off_and_go_on(self, session):
         session.workspace("b").feed_blob("kept", np.arange(5000))

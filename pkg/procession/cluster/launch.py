@@ -70,6 +70,7 @@ class WorkerProcess:
         self._pidfd = pidfd
         self._files = files
         self._exitcode: int | None = None
+        self._lost = False
         self._closed = False
         self._lock = threading.RLock()
         _open_workers.add(self)
@@ -90,8 +91,14 @@ class WorkerProcess:
                 self._exitcode = handover.read_exitcode(self._control)
                 if self._exitcode is None:
                     self._kill()
+                    self._lost = True
                     self._exitcode = UNKNOWN_EXITCODE
             return self._exitcode
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody saw how it ended, as the fork server had died."""
+        return self._lost
 
     def kill(self) -> None:
         """End it by SIGKILL. Nothing happens if it is gone, or closed."""
@@ -112,11 +119,12 @@ class WorkerProcess:
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._closed:
             wait([self._control], timeout)
-        if self.exitcode() == UNKNOWN_EXITCODE and self._pidfd is not None and not self._closed:
+        ended = self.exitcode() is not None
+        if self._lost and self._pidfd is not None and not self._closed:
             # Killed, but nobody has told us that it is gone.
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             return bool(wait([self._pidfd], left))
-        return self.exitcode() is not None
+        return ended
 
     def close(self) -> None:
         """Close every file. A worker that still runs loses its lifeline, and ends."""

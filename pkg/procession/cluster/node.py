@@ -96,6 +96,7 @@ class NodeHandle:
         self._run = 0
         self._shipping: int | None = None
         self._owed = False
+        self._running = False
         self._ready = False
         self._board = Segment.create(protocol.BOARD_SIZE)
         self._words = memoryview(self._board.memory).cast("Q")
@@ -144,6 +145,7 @@ class NodeHandle:
         if shipment is not None:
             self._shipped.add(plan)
             self.plan_bytes += len(shipment)
+        self._running = True
         forgotten = take_all(self._forgotten)
         self._post(Run(run, plan, shipment, forgotten, self.threads, self.memory.ended()))
 
@@ -170,10 +172,15 @@ class NodeHandle:
     def outputs(self, answer: Ran) -> dict[str, Any]:
         """The values that a run handed back, by blob."""
         assert self._program is not None
-        return {
-            name: self._value(payload, name)
-            for name, payload in zip(self._program.outputs, answer.outputs, strict=True)
-        }
+        values: dict[str, Any] = {}
+        try:
+            for name, payload in zip(self._program.outputs, answer.outputs, strict=True):
+                values[name] = self._value(payload, name)
+        except BaseException:
+            # Those with a view end when that is garbage.
+            self.drop(answer.outputs[len(values) :])
+            raise
+        return values
 
     def cancel(self) -> None:
         """Call off the run that is under way: the worker stops before its next operation.
@@ -198,13 +205,13 @@ class NodeHandle:
             if answer is None:
                 raise RunTimeoutError(f"node {self.name!r} is still busy with an earlier run")
             if isinstance(answer, Ran):
-                self.drop(answer)
+                self.drop(answer.outputs)
             elif isinstance(answer, Value) and isinstance(answer.value, Located):
                 self.memory.end(answer.value.lease)
 
-    def drop(self, answer: Ran) -> None:
-        """Let go of what a run handed back."""
-        for payload in answer.outputs:
+    def drop(self, payloads: Sequence[Payload]) -> None:
+        """Let go of values that a run handed back and nobody has looked at."""
+        for payload in payloads:
             if isinstance(payload, Located):
                 self.memory.end(payload.lease)
 
@@ -297,6 +304,7 @@ class NodeHandle:
             return message
 
     def _note(self, answer: Ran) -> None:
+        self._running = False
         self.names |= set(answer.appeared)
         self.names -= set(answer.vanished)
         if answer.failure is None and not answer.cancelled:
@@ -355,6 +363,8 @@ class NodeHandle:
         code = self.process.exitcode()
         name = _signal_name(code)
         task, operator, doing = self._was_doing()
+        if how is None and self.process.lost:
+            code, how = None, "was lost, because its fork server ended"
         if how is not None:
             text = f"node {self.name!r} (process {self.pid}) {how}{doing}"
         else:
@@ -379,7 +389,7 @@ class NodeHandle:
     def _was_doing(self) -> tuple[str | None, str | None, str]:
         if not self._ready:
             return None, None, " before it was ready"
-        if not self._owed or self._program is None:
+        if not self._running or self._program is None:
             return None, None, ""
         found = []
         for index, task in enumerate(self._program.tasks):

@@ -10,7 +10,7 @@ The coordinator asks, the worker answers, one question at a time:
     Remove      -> Done
     Stop                          and the worker ends
 
-Any of them may be answered by Failed. In the middle of a question the worker may
+All but Run and Stop may be answered by Failed. In the middle of a question the worker may
 itself ask, once or several times, for NeedSegment, which is answered by Granted or Failed.
 A worker begins with Ready.
 

@@ -163,9 +163,18 @@ class Supervisor:
             for handle in waiting:
                 handle.cancel()
             for handle, answer in answers.items():
-                handle.drop(answer)
+                handle.drop(answer.outputs)
             raise
-        return {handle.name: handle.outputs(answer) for handle, answer in answers.items()}
+        values = {}
+        try:
+            while answers:
+                handle, answer = answers.popitem()
+                values[handle.name] = handle.outputs(answer)
+        except BaseException:
+            for handle, answer in answers.items():
+                handle.drop(answer.outputs)
+            raise
+        return values
 
     def _timed_out(self, handles: Sequence[NodeHandle], timeout: Timeout) -> RunTimeoutError:
         """Stop what can be stopped, kill the rest; the error that says so."""

@@ -184,6 +184,23 @@ def define(
     )
 
 
+def signature(
+    type: str, inputs: Sequence[str], outputs: Sequence[str], arguments: Mapping[str, Any]
+) -> str:
+    """`FC(x, w, b) -> y`; with the function's name where the operator calls one."""
+    function = arguments.get("func")
+    if isinstance(function, (tuple, list)) and function:
+        function = function[0]
+    called = getattr(function, "__name__", None)
+    text = f"{type}[{called}]" if called else type
+    text += f"({', '.join(inputs)})"
+    return text + (f" -> {', '.join(outputs)}" if outputs else "")
+
+
+def _origin(definition: Definition) -> tuple[str, str]:
+    return definition.kernel.__module__, definition.kernel.__qualname__
+
+
 class Registry(Mapping[str, Definition]):
     """Operator name -> `Definition`."""
 
@@ -191,9 +208,16 @@ class Registry(Mapping[str, Definition]):
         self._definitions: dict[str, Definition] = {}
 
     def add(self, definition: Definition) -> None:
-        """Register an operator; a name can be taken only once."""
-        if definition.name in self._definitions:
-            raise ValueError(f"operator {definition.name!r} is registered already")
+        """Register an operator.
+
+        A name can be taken only once, but a function that is defined again, as when a cell of
+        a notebook is run again, takes its own place.
+        """
+        known = self._definitions.get(definition.name)
+        if known is not None and _origin(known) != _origin(definition):
+            raise ValueError(
+                f"operator {definition.name!r} is registered already, by {'.'.join(_origin(known))}"
+            )
         self._definitions[definition.name] = definition
 
     def remove(self, name: str) -> None:

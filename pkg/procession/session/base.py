@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -82,6 +83,12 @@ class Session(ABC):
             weakref.WeakKeyDictionary()
         )
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One caller at a time."""
+        with self._lock:
+            yield
+
     # Compiling and running.
 
     @classmethod
@@ -108,7 +115,7 @@ class Session(ABC):
         Args:
             runnable: A Net, ExecutionStep, Plan, Task, TaskGroup, or what `compile` returned.
                 What names no node runs on the current one: "local" outside any `with Node(...)`.
-            timeout: Seconds; left out, the session's.
+            timeout: Seconds; left out, the session's, if it has one.
 
         Raises:
             BlobNotFoundError, BlobIsolationError: A blob that is read is not there.
@@ -119,7 +126,7 @@ class Session(ABC):
             SharedMemoryError: No shared memory for a blob.
             SessionClosedError, RunnableTypeError: See there.
         """
-        with self._lock:
+        with self._alone():
             self._check_open()
             compiled = self._compiled(runnable)
             try:
@@ -171,6 +178,7 @@ class Session(ABC):
                 node=program.node,
                 elsewhere=tuple(owners),
             )
+            error.task = task
             error.message += f" Task {task!r} reads it."
             operation = program.reader(blob)
             if operation is not None:
@@ -191,7 +199,7 @@ class Session(ABC):
         owners = self._owners(error.blob, error.node)
         if not owners:
             return error
-        refused = isolation_error(error.blob, "?", error.node, owners[0])
+        refused = isolation_error(error.blob, error.task or "?", error.node, owners[0])
         refused.message = f"{error.message}\n  {refused.message}"
         return refused
 
@@ -206,7 +214,7 @@ class Session(ABC):
         """
         if not isinstance(output, TaskOutput):
             raise RunnableTypeError(f"fetch_output takes a TaskOutput, not {output!r}")
-        with self._lock:
+        with self._alone():
             values = self._outputs.get(output)
         if values is None:
             raise OutputNotReadyError(

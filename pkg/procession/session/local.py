@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar
 
 import psutil
 
 from procession.compiler.compiled import CompiledRunnable
+from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
-from procession.runtime.executor import Deadline, Executable, run_all
+from procession.runtime.executor import Cancelled, Deadline, Executable, run_all
 from procession.runtime.program import NodeProgram
-from procession.runtime.workspace import Workspace, WorkspaceView
+from procession.runtime.workspace import Workspace, WorkspaceView, not_found
 from procession.session.base import NodeStats, Session
+
+_running: ContextVar[Session | None] = ContextVar("procession running session", default=None)
+"""The LocalSession that runs the code that asks."""
 
 
 class LocalSession(Session):
@@ -44,11 +50,18 @@ class LocalSession(Session):
         if ws is not None and not isinstance(ws, Workspace):
             raise TypeError(f"ws is a procession.Workspace, not {ws!r}")
         self._given = ws
+        self._deadline = Deadline()
         self._workspaces: dict[str, Workspace] = {}
         self._runs: dict[str, int] = {}
         self._ready: weakref.WeakKeyDictionary[CompiledRunnable, list[Executable]] = (
             weakref.WeakKeyDictionary()
         )
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One caller at a time, but a run is not kept waiting for itself."""
+        with contextlib.nullcontext() if _running.get() is self else self._lock:
+            yield
 
     def _home(self, node: str) -> str:
         """The node whose workspace that node uses."""
@@ -60,8 +73,6 @@ class LocalSession(Session):
             given = self._given if home == LOCAL else None
             if given is None:
                 given = Workspace(node=home)
-                # Not a bound method: that would keep the session alive in a cycle.
-                given.elsewhere = partial(_elsewhere, weakref.ref(self), home)
             self._workspaces[home] = given
         return self._workspaces[home]
 
@@ -76,7 +87,7 @@ class LocalSession(Session):
         ready = self._ready.get(compiled)
         if ready is None:
             ready = self._ready[compiled] = [Executable(program) for program in programs]
-        deadline = Deadline(timeout)
+        deadline = self._deadline = Deadline(timeout)
 
         def job(executable: Executable) -> None:
             try:
@@ -85,7 +96,13 @@ class LocalSession(Session):
                 deadline.cancel()
                 raise
 
-        run_all([partial(job, executable) for executable in ready])
+        inside = _running.set(self)
+        try:
+            run_all([partial(job, executable) for executable in ready], deadline.cancel)
+        except Cancelled:
+            raise SessionClosedError("the run was called off: the session was closed") from None
+        finally:
+            _running.reset(inside)
         for node in compiled.nodes:
             self._runs[node] += 1
         return {
@@ -112,13 +129,16 @@ class LocalSession(Session):
         Raises:
             SessionClosedError: The session is closed.
         """
-        with self._lock:
+        with self._alone():
             self._check_open()
             self._runs.setdefault(str(node), 0)
-            return self._workspace(str(node))
+            return LocalWorkspace(self, str(node))
 
     def stats(self) -> dict[str, NodeStats]:
         """What each node has used so far; all figures but `runs` are this process's."""
+        with self._alone():
+            self._check_open()
+            all_runs = dict(self._runs)
         process = psutil.Process()
         times = process.cpu_times()
         return {
@@ -130,18 +150,73 @@ class LocalSession(Session):
                 runs=runs,
                 plan_bytes=0,
             )
-            for node, runs in self._runs.items()
+            for node, runs in all_runs.items()
         }
 
     def _close(self) -> None:
+        # A run in another thread is called off.
+        self._deadline.cancel()
+        with self._lock:
+            self._empty()
+
+    def _empty(self) -> None:
         for workspace in self._workspaces.values():
             if workspace is not self._given:
                 workspace.close()
 
 
-def _elsewhere(session: weakref.ref[LocalSession], node: str, blob: str) -> Sequence[str]:
-    alive = session()
-    return () if alive is None else alive._owners(blob, node)
+class LocalWorkspace(WorkspaceView):
+    """The workspace of a node of a LocalSession, not to be used while something runs in it.
+
+    As with worker processes, whoever asks meanwhile waits until the run has ended.
+    """
+
+    def __init__(self, session: LocalSession, node: str) -> None:
+        self._session = session
+        self.node = node
+
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[Workspace]:
+        with self._session._alone():
+            self._session._check_open()
+            yield self._session._workspace(self.node)
+
+    def names(self) -> list[str]:
+        with self._used() as workspace:
+            return workspace.names()
+
+    def has_blob(self, name: Any) -> bool:
+        with self._used() as workspace:
+            return workspace.has_blob(name)
+
+    def fetch_blob(self, name: Any) -> Any:
+        with self._used() as workspace:
+            if not workspace.has_blob(name):
+                raise self.not_found(str(name))
+            return workspace.fetch_blob(name)
+
+    def feed_blob(self, name: Any, value: Any) -> None:
+        with self._used() as workspace:
+            workspace.feed_blob(name, value)
+
+    def remove_blob(self, name: Any) -> None:
+        with self._used() as workspace:
+            if not workspace.has_blob(name):
+                raise self.not_found(str(name))
+            workspace.remove_blob(name)
+
+    def not_found(self, name: str) -> BlobNotFoundError:
+        with self._used() as workspace:
+            return not_found(
+                name,
+                f"the workspace of node {workspace.node!r}",
+                workspace.names(),
+                node=workspace.node,
+                elsewhere=tuple(self._session._owners(name, self.node)),
+            )
+
+    def __repr__(self) -> str:
+        return f"LocalWorkspace(node={self.node!r})"
 
 
 class IsolatedLocalSession(LocalSession):
