@@ -174,7 +174,10 @@ def nearest(name: str, candidates: Iterable[str], most: int = 3) -> tuple[str, .
     by_fold: dict[str, str] = {}
     for candidate in candidates:
         by_fold.setdefault(candidate.casefold(), candidate)
-    close = difflib.get_close_matches(name.casefold(), by_fold, n=most, cutoff=0.7)
+    # Short names are like anything in parts of it.
+    most_apart = max(1, len(name) // 3)
+    like = [fold for fold in by_fold if abs(len(fold) - len(name)) <= most_apart]
+    close = difflib.get_close_matches(name.casefold(), like, n=most, cutoff=0.6)
     return tuple(by_fold[fold] for fold in close)
 
 

@@ -104,11 +104,22 @@ def test_registering_and_forgetting(registered):
 def test_name_is_taken_only_once():
     registry = Registry()
     registry.add(define("Thing", kernel))
-    with pytest.raises(ValueError, match="'Thing' is registered already"):
-        registry.add(define("Thing", kernel))
+    with pytest.raises(ValueError, match=r"'Thing' is registered already, by .*\.kernel"):
+        registry.add(define("Thing", lambda x: x))
     registry.remove("Thing")
     registry.add(define("Thing", kernel))
     assert len(registry) == 1
+
+
+def test_a_function_defined_again_takes_its_own_place():
+    registry = Registry()
+    for number in (1, 2):
+
+        def again(x, *, number=number):
+            return x
+
+        registry.add(define("Thing", again))
+        assert registry["Thing"].arguments == {"number": number}
 
 
 def test_did_you_mean():

@@ -375,9 +375,13 @@ class TestDeath:
     def test_of_the_fork_server(self, session):
         session.workspace("a").feed_blob("x", 1)
         os.kill(forkserver.running_server().pid, signal.SIGKILL)
-        with pytest.raises(NodeDiedError, match="its fork server ended") as caught:
+
+        def fetch_until_it_is_noticed():
             while True:
                 session.workspace("a").fetch_blob("x")
+
+        with pytest.raises(NodeDiedError, match="its fork server ended") as caught:
+            fetch_until_it_is_noticed()
         assert caught.value.exitcode is None
         session.workspace("b").feed_blob("x", 2)
         assert session.workspace("b").fetch_blob("x") == 2
