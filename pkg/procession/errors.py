@@ -16,6 +16,7 @@
      |-- NodeDiedError             also RuntimeError    a worker process ended unasked
      |-- RunTimeoutError           also TimeoutError    a run took longer than it was given
      |-- SessionClosedError        also RuntimeError    run after close
+     |-- SessionBusyError          also RuntimeError    asked while the same thread waits in it
 
 Catch `ProcessionError` for all of them, or the builtin that you would have caught
 anyway. What an error knows beyond its message stands in its attributes, which are
@@ -153,6 +154,10 @@ class RunTimeoutError(ProcessionError, TimeoutError):
 
 class SessionClosedError(ProcessionError, RuntimeError):
     """The session was closed before."""
+
+
+class SessionBusyError(ProcessionError, RuntimeError):
+    """A signal handler, say, used a session in whose run its own thread was waiting."""
 
 
 class RemoteError(Exception):

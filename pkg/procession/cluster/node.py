@@ -9,7 +9,6 @@ middle of a message cannot be mended: then the worker is ended.
 from __future__ import annotations
 
 import contextlib
-import math
 import pickle
 import select
 import signal
@@ -25,10 +24,12 @@ from procession.blobs.blob import as_value, is_tensor
 from procession.blobs.segment import Segment
 from procession.blobs.shared import MINIMUM
 from procession.cluster import protocol
+from procession.cluster.channel import Channel, EndOfChannel, OutOfTime, milliseconds_until
 from procession.cluster.launch import WorkerProcess, start_worker
 from procession.cluster.memory import NodeMemory, take_all
 from procession.cluster.protocol import (
     Commit,
+    Done,
     Failed,
     Feed,
     Fetch,
@@ -50,7 +51,7 @@ from procession.cluster.protocol import (
     task_word,
 )
 from procession.cluster.serial import Report, dumps, loads
-from procession.errors import NodeDiedError, ProcessionError, RunTimeoutError, SharedMemoryError
+from procession.errors import NodeDiedError, RunTimeoutError, SessionClosedError, SharedMemoryError
 from procession.runtime.program import NodeProgram
 
 WORKER = "procession.cluster.worker:main"
@@ -89,6 +90,8 @@ class NodeHandle:
         # What was raised, not the error itself: its traceback would keep the user's frames.
         self.dead: tuple[str, dict[str, Any]] | None = None
         self.closed = False
+        self.late = False
+        """Whether it was killed because a message took too long."""
         self.memory = NodeMemory(name, memory_limit)
         self._forgotten: deque[int] = deque()
         self._shipped: set[int] = set()
@@ -110,6 +113,7 @@ class NodeHandle:
         except BaseException:
             self._drop_memory()
             raise
+        self._channel = Channel(self.process.connection, self.process.sentinel)
 
     def __repr__(self) -> str:
         return f"<NodeHandle {self.name!r}, pid {self.pid}>"
@@ -131,7 +135,14 @@ class NodeHandle:
 
     # Runs.
 
-    def begin(self, run: int, plan: int, program: NodeProgram, shipment: bytes | None) -> None:
+    def begin(
+        self,
+        run: int,
+        plan: int,
+        program: NodeProgram,
+        shipment: bytes | None,
+        deadline: float | None,
+    ) -> None:
         """Have the worker run a program; `heard` takes the answer.
 
         Args:
@@ -139,6 +150,10 @@ class NodeHandle:
             plan: The program's number.
             program: The program, for messages.
             shipment: Its bytes if the worker does not have it (see `has_plan`).
+            deadline: Until when all of that must have been sent.
+
+        Raises:
+            NodeDiedError: The worker is dead, or was killed because it did not take the message.
         """
         self._program, self._run = program, run
         self._shipping = None if shipment is None else plan
@@ -147,7 +162,9 @@ class NodeHandle:
             self.plan_bytes += len(shipment)
         self._running = True
         forgotten = take_all(self._forgotten)
-        self._post(Run(run, plan, shipment, forgotten, self.threads, self.memory.ended()))
+        self._shipped.difference_update(forgotten)
+        question = Run(run, plan, shipment, forgotten, self.threads, self.memory.ended())
+        self._post(question, deadline)
 
     def has_plan(self, plan: int) -> bool:
         """Whether the plan was shipped to the worker."""
@@ -157,15 +174,15 @@ class NodeHandle:
         """That plan will not be run again. May be called at any time, even by a finalizer."""
         self._forgotten.append(plan)
 
-    def heard(self) -> Ran | None:
+    def heard(self, deadline: float | None) -> Ran | None:
         """Take what the worker has to say: the answer to `begin`, or None if it was something else.
 
-        Only when `listen` gave this handle: it does not wait.
+        Only when `listen` gave this handle: it waits for no more than the rest of a message.
 
         Raises:
             NodeDiedError: The worker died.
         """
-        answer = self._hear()
+        answer = self._hear(deadline)
         assert answer is None or isinstance(answer, Ran)
         return answer
 
@@ -200,6 +217,7 @@ class NodeHandle:
             NodeDiedError: The worker died, now or before.
         """
         self.check_alive()
+        self.check_not_closed()
         if self._owed:
             answer = self._receive(deadline)
             if answer is None:
@@ -237,14 +255,12 @@ class NodeHandle:
             if is_tensor(value):
                 payload = Inline(value.tobytes(), value.shape, value.dtype)
             else:
-                payload = Pickled(dumps(value, f"the value {value!r} fed to blob {name!r}"))
+                payload = Pickled(dumps(value, f"the {type(value).__name__} fed to blob {name!r}"))
             self._ask(Feed(name, payload, self.memory.ended()))
-        self.names.add(name)
 
     def remove(self, name: str) -> None:
         """Remove a blob."""
         self._ask(Remove(name, self.memory.ended()))
-        self.names.discard(name)
 
     def _value(self, payload: Payload, name: str) -> Any:
         if isinstance(payload, Located):
@@ -264,54 +280,37 @@ class NodeHandle:
             raise answer.report.unpack()
         return answer
 
-    def _post(self, question: Any) -> None:
+    def _post(self, question: Any, deadline: float | None = None) -> None:
         self.check_alive()
         with self._undivided():
             self._owed = True
-            self._send(question)
-
-    def _send(self, message: Any) -> None:
-        try:
-            self.process.connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-        except (BrokenPipeError, ConnectionResetError):
-            raise self._death() from None
+            self._channel.send(question, deadline)
 
     def _receive(self, deadline: float | None) -> Any:
         """The worker's next answer, None when it does not come by then."""
         while listen([self], deadline):
-            message = self._hear()
+            message = self._hear(deadline)
             if message is not None:
                 return message
         return None
 
-    def _hear(self) -> Any:
+    def _hear(self, deadline: float | None) -> Any:
         """The answer that is there; None when the worker asked for memory, which is granted."""
-        connection = self.process.connection
         with self._undivided():
-            try:
-                # What it said before it died still counts.
-                if not connection.poll(0):
-                    raise EOFError
-                message = pickle.loads(connection.recv_bytes())
-            except (EOFError, OSError):
-                raise self._death() from None
+            message = self._channel.receive(deadline)
             if isinstance(message, NeedSegment):
-                self._send(self._grant(message))
+                self._channel.send(self._grant(message), deadline)
                 return None
             self._owed = False
+            if isinstance(message, (Ran, Done)):
+                self.names |= set(message.appeared)
+                self.names -= set(message.vanished)
             if isinstance(message, Ran):
-                self._note(message)
+                self._running = False
+                self.runs += message.failure is None and not message.cancelled
+                if not message.loaded and self._shipping is not None:
+                    self._shipped.discard(self._shipping)
             return message
-
-    def _note(self, answer: Ran) -> None:
-        self._running = False
-        self.names |= set(answer.appeared)
-        self.names -= set(answer.vanished)
-        if answer.failure is None and not answer.cancelled:
-            self.runs += 1
-        elif self._shipping is not None:
-            # It may have failed before the worker had the plan.
-            self._shipped.discard(self._shipping)
 
     def _grant(self, wanted: NeedSegment) -> Granted | Failed:
         try:
@@ -325,8 +324,13 @@ class NodeHandle:
         """Around what must be done whole: half a message would be taken for another."""
         try:
             yield
-        except ProcessionError:
-            raise
+        except EndOfChannel:
+            self.check_not_closed()
+            raise self._death() from None
+        except OutOfTime:
+            self.late = True
+            self.kill()
+            raise self._death("did not take or end a message in time, and was killed") from None
         except BaseException:
             self.kill()
             self._death("was in the middle of a message when that was interrupted, and was killed")
@@ -343,6 +347,11 @@ class NodeHandle:
                 f"run on it any more)",
                 **details,
             )
+
+    def check_not_closed(self) -> None:
+        """Raise when the session was closed, by a signal handler in the middle of a run."""
+        if self.closed:
+            raise SessionClosedError("the session was closed meanwhile")
 
     def kill(self) -> None:
         """End the worker at once."""
@@ -418,11 +427,15 @@ class NodeHandle:
         if self.closed:
             return
         if self.dead is None:
-            if not self.process.join(max(0.0, deadline - time.monotonic())):
+            try:
+                self.process.join(max(0.0, deadline - time.monotonic()))
+            finally:
+                # However that was left, by Ctrl-C for example, nothing stays.
                 self.kill()
-            self.process.close()
+                self.process.close()
+                self.closed = True
+                self._drop_memory()
         self.closed = True
-        self._drop_memory()
 
     def _drop_memory(self) -> None:
         self.memory.close()
@@ -436,14 +449,12 @@ def listen(handles: Sequence[NodeHandle], deadline: float | None) -> list[NodeHa
     poll = select.poll()
     by_file = {}
     for handle in handles:
+        handle.check_not_closed()
         for file in (handle.process.connection.fileno(), handle.process.sentinel):
             poll.register(file, select.POLLIN)
             by_file[file] = handle
-    left = None
-    if deadline is not None:
-        # Rounded up, so that nobody goes round and round in the last millisecond.
-        left = math.ceil(max(0.0, deadline - time.monotonic()) * 1000)
-    return list(dict.fromkeys(by_file[file] for file, _ in poll.poll(left)))
+    ready = poll.poll(milliseconds_until(deadline))
+    return list(dict.fromkeys(by_file[file] for file, _ in ready))
 
 
 def _signal_name(code: int | None) -> str | None:

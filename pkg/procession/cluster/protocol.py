@@ -183,6 +183,8 @@ class Ran:
     """In the order of the program's `outputs`."""
     failure: Report | None
     cancelled: bool
+    loaded: bool
+    """Whether the worker has the plan and can run it again by its number."""
     appeared: tuple[str, ...]
     vanished: tuple[str, ...]
 
@@ -204,7 +206,10 @@ class Reserved:
 
 @dataclass(frozen=True)
 class Done:
-    """It is done."""
+    """It is done. What appeared and vanished are blobs of the global workspace."""
+
+    appeared: tuple[str, ...] = ()
+    vanished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ because what a user's code raises need not survive pickling.
 from __future__ import annotations
 
 import pickle
-import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from procession.errors import (
     RemoteTraceback,
     SerializationError,
 )
+from procession.runtime.operation import describe_exception, format_traceback
 from procession.runtime.program import NodeProgram
 
 
@@ -120,6 +120,10 @@ def dump_program(program: NodeProgram) -> bytes:
     ) from cause
 
 
+CAUSES_MOST = 10
+"""How many causes of an exception are brought along."""
+
+
 @dataclass(frozen=True)
 class Report:
     """An exception on its way from a worker."""
@@ -132,28 +136,23 @@ class Report:
     traceback: str
 
     @classmethod
-    def of(cls, error: BaseException) -> Report:
-        """Pack an exception and its cause."""
+    def of(cls, error: BaseException, cause: BaseException | None = None, depth: int = 0) -> Report:
+        """Pack an exception and its cause, to a reasonable depth: causes can go in a circle."""
         data = None
         try:
             data = cloudpickle.dumps(error)
             pickle.loads(data)
-        except Exception:
-            # Its constructor may want what pickle does not know; then the text has to do.
+        except BaseException:
+            # What its methods do when they are pickled is anybody's guess; the text has to do.
             data = None
-        name = type(error).__qualname__
-        if type(error).__module__ not in ("builtins", "__main__"):
-            name = f"{type(error).__module__}.{name}"
-        try:
-            text = f"{name}: {error}"
-        except Exception:
-            text = f"{name} (its message could not be made)"
-        cause = error.__cause__
+        cause = cause or error.__cause__
+        if depth == CAUSES_MOST:
+            cause = None
         return cls(
             error=data,
-            text=text,
-            cause=None if cause is None else cls.of(cause),
-            traceback="".join(traceback.format_exception(error)),
+            text=describe_exception(error),
+            cause=None if cause is None else cls.of(cause, depth=depth + 1),
+            traceback=format_traceback(error),
         )
 
     def unpack(self, depth: int = 0) -> BaseException:
@@ -162,7 +161,7 @@ class Report:
         if self.error is not None:
             try:
                 error = pickle.loads(self.error)
-            except Exception:
+            except BaseException:
                 # A class that cannot be imported on this side.
                 error = None
         if not isinstance(error, BaseException):

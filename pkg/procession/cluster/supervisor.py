@@ -58,7 +58,7 @@ class Supervisor:
         self._limit = memory_limit
         self._pid = os.getpid()
         self._runs = 0
-        self._closing = threading.Lock()
+        self._closing = threading.RLock()
         self.nodes: dict[str, NodeHandle] = {}
         """By name, in order of start."""
 
@@ -142,13 +142,13 @@ class Supervisor:
         try:
             for handle, program, shipment in zip(handles, programs, shipments, strict=True):
                 waiting.append(handle)
-                handle.begin(self._runs, plan, program, shipment)
+                handle.begin(self._runs, plan, program, shipment, timeout.deadline)
             while waiting:
                 speaking = listen(waiting, timeout.deadline)
                 if not speaking:
                     raise self._timed_out(waiting, timeout)
                 for handle in speaking:
-                    answer = handle.heard()
+                    answer = handle.heard(timeout.deadline)
                     if answer is None:
                         continue
                     waiting.remove(handle)
@@ -158,7 +158,9 @@ class Supervisor:
                     if answer.cancelled:
                         # Not by this run, which cancels only what it no longer listens to.
                         raise SessionClosedError("the run was called off: the session was closed")
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, NodeDiedError) and any(handle.late for handle in handles):
+                raise self._timed_out(handles, timeout) from None
             # A failure, a death, or the user's Ctrl-C.
             for handle in waiting:
                 handle.cancel()

@@ -12,6 +12,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,6 +21,7 @@ from procession.blobs.segment import Segment
 from procession.blobs.shared import SharedPool
 from procession.blobs.snapshot import Array, of_bytes
 from procession.cluster import blas, protocol
+from procession.cluster.channel import Channel, EndOfChannel
 from procession.cluster.protocol import (
     CANCEL,
     Commit,
@@ -44,6 +46,7 @@ from procession.cluster.protocol import (
     task_word,
 )
 from procession.cluster.serial import Report, dumps, loads
+from procession.errors import OperatorError
 from procession.runtime.executor import Cancelled, Executable
 from procession.runtime.workspace import Workspace
 
@@ -51,6 +54,9 @@ from procession.runtime.workspace import Workspace
 def main(connection: Connection, argument: bytes) -> None:
     """Serve until told to stop. The target of `start_worker`."""
     _Worker(connection, pickle.loads(argument)).serve()
+
+
+_NOTHING = memoryview(bytes(8 * protocol.TASKS)).cast("Q")
 
 
 class _Board:
@@ -62,6 +68,7 @@ class _Board:
 
     def begin(self, run: int) -> None:
         self._run = run
+        self._words[protocol.FIRST_TASK :] = _NOTHING
 
     def enter(self, task: int, operation: int) -> None:
         words = self._words
@@ -72,7 +79,10 @@ class _Board:
 
 class _Worker:
     def __init__(self, connection: Connection, start: Start) -> None:
-        self._connection = connection
+        self._channel = Channel(connection)
+        self._answering = False
+        self._copy = False
+        os.register_at_fork(after_in_child=partial(self._be_a_copy, connection))
         self._node = start.node
         self._threads: int | None = None
         self._limit_threads(start.threads)
@@ -96,9 +106,10 @@ class _Worker:
         }
         while True:
             try:
-                message = pickle.loads(self._connection.recv_bytes())
-            except (EOFError, ConnectionResetError):
+                message = self._channel.receive()
+            except EndOfChannel:
                 return
+            self._answering = True
             for lease in message.ended:
                 self._pool.end_lease(lease)
             if isinstance(message, Stop):
@@ -110,18 +121,35 @@ class _Worker:
                 answer = answers[type(message)](message)
             except Exception as error:
                 answer = Failed(Report.of(error))
-            self._send(answer)
+            with self._asking:
+                self._answering = False
+                self._send(answer)
+
+    def _be_a_copy(self, connection: Connection) -> None:
+        """In a fork of the worker: there can be only one at this end of the channel."""
+        self._copy = True
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, connection.fileno(), inheritable=False)
+        os.close(nothing)
 
     def _send(self, message: Any) -> None:
+        if self._copy:
+            # An operator forked, and its child came back from the operator.
+            os._exit(1)
         # If the coordinator is gone, the next read says so.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        with contextlib.suppress(EndOfChannel):
+            self._channel.send(message)
 
     def _request_segment(self, least: int, preferred: int, returned: Sequence[str]) -> Segment:
         # Tasks of a run are threads; only the main one reads messages, and it waits for them.
         with self._asking:
+            if not self._answering:
+                raise RuntimeError(
+                    f"a thread that outlived its run wants memory on node {self._node!r}: "
+                    f"the workspace can only be used while the operator runs"
+                )
             self._send(NeedSegment(least, preferred, tuple(returned)))
-            answer = pickle.loads(self._connection.recv_bytes())
+            answer = self._channel.receive()
         if isinstance(answer, Failed):
             raise answer.report.unpack()
         return Segment.attach(answer.name, answer.size)
@@ -140,26 +168,35 @@ class _Worker:
         failure: Report | None = None
         cancelled = False
         outputs: tuple[Payload, ...] = ()
+        self._board.begin(message.run)
         try:
             if message.program is not None:
                 what = f"the program for node {self._node!r}"
                 self._plans[message.plan] = Executable(loads(message.program, what))
             executable = self._plans[message.plan]
-            self._board.begin(message.run)
             executable.run(self._workspace, self._board)
             outputs = self._outputs(executable.program.outputs)
         except Cancelled:
             cancelled = True
-        except Exception as error:
+        except KeyboardInterrupt as error:
+            # Nobody pressed anything here: an operator raised it.
+            failure = Report.of(OperatorError("an operator raised KeyboardInterrupt"), error)
+        except BaseException as error:
             failure = Report.of(error)
         for stream in (sys.stdout, sys.stderr):
-            # What was printed is out before the answer is. A closed stream is the user's choice.
-            with contextlib.suppress(OSError, ValueError):
+            # What was printed is out before the answer is. What became of the streams meanwhile
+            # is the operators' business.
+            with contextlib.suppress(Exception):
                 stream.flush()
+        loaded = message.plan in self._plans
+        return Ran(message.run, outputs, failure, cancelled, loaded, *self._news())
+
+    def _news(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The blobs that appeared and vanished since the coordinator was last told."""
         names = set(self._workspace.own_names())
         appeared, vanished = names - self._told, self._told - names
         self._told = names
-        return Ran(message.run, outputs, failure, cancelled, tuple(appeared), tuple(vanished))
+        return tuple(appeared), tuple(vanished)
 
     def _outputs(self, names: Sequence[str]) -> tuple[Payload, ...]:
         payloads: list[Payload] = []
@@ -206,8 +243,8 @@ class _Worker:
         name, blob, array = self._reserved
         self._reserved = None
         blob.store(array)
-        self._keep(name, blob)
-        return Done()
+        self._workspace.keep(name, blob)
+        return Done(*self._news())
 
     def _feed(self, message: Feed) -> Done:
         blob = self._workspace.make(message.name)
@@ -217,14 +254,9 @@ class _Worker:
         else:
             assert isinstance(payload, Pickled)
             blob.store(loads(payload.data, f"the value fed to blob {message.name!r}"))
-        self._keep(message.name, blob)
-        return Done()
-
-    def _keep(self, name: str, blob: Blob) -> None:
-        self._workspace.keep(name, blob)
-        self._told.add(name)
+        self._workspace.keep(message.name, blob)
+        return Done(*self._news())
 
     def _remove(self, message: Remove) -> Done:
         self._workspace.remove_blob(message.name)
-        self._told.discard(message.name)
-        return Done()
+        return Done(*self._news())

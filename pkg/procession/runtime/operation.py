@@ -33,6 +33,26 @@ def describe(value: Any) -> str:
     return type(value).__name__
 
 
+def describe_exception(error: BaseException) -> str:
+    """Type and message, whatever its own methods do."""
+    name = type(error).__qualname__
+    if type(error).__module__ not in ("builtins", "__main__"):
+        name = f"{type(error).__module__}.{name}"
+    try:
+        text = str(error)
+    except BaseException:
+        return f"{name} (its message could not be made)"
+    return f"{name}: {text}" if text else name
+
+
+def format_traceback(error: BaseException) -> str:
+    """The traceback as text, as far as the exception lets itself be printed."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:
+        return "".join(traceback.format_tb(error.__traceback__)) + describe_exception(error)
+
+
 class PreparedOperation:
     """An operation with its kernel at hand, and what it keeps from run to run.
 
@@ -80,7 +100,10 @@ class PreparedOperation:
         except SharedMemoryError as error:
             error.message += f"\n  while running {self._where(workspace, task, values)}"
             raise
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # SystemExit and its like, too: an operator does not end the process.
             raise self._failed(error, workspace, task, values) from error
 
     def _run_with_out(self, workspace: Workspace, values: list[Any]) -> None:
@@ -152,13 +175,12 @@ class PreparedOperation:
     def _failed(
         self, error: BaseException, workspace: Workspace, task: str, values: list[Any]
     ) -> OperatorError:
-        reason = type(error).__name__ + (f": {error}" if str(error) else "")
         return OperatorError(
-            f"{reason}\n  in {self._where(workspace, task, values)}",
+            f"{describe_exception(error)}\n  in {self._where(workspace, task, values)}",
             net=self.spec.net,
             operator=self.spec.type,
             node=workspace.node,
             task=task,
             source=self.spec.source,
-            remote_traceback="".join(traceback.format_exception(error)),
+            remote_traceback=format_traceback(error),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from procession.errors import (
     BlobNotFoundError,
     OutputNotReadyError,
     RunnableTypeError,
+    SessionBusyError,
     SessionClosedError,
 )
 from procession.graph.task import LOCAL, Node, TaskOutput
@@ -25,6 +27,19 @@ from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import WorkspaceView, not_found
 
 Self = TypeVar("Self", bound="Session")
+
+
+def checked_timeout(seconds: float | None) -> float | None:
+    """Seconds that a run may take; infinity is as long as it takes.
+
+    Raises:
+        ValueError: It is no number above 0.
+    """
+    if seconds is None or seconds == math.inf:
+        return None
+    if not seconds > 0:
+        raise ValueError(f"timeout is a number of seconds above 0, not {seconds!r}")
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -73,8 +88,10 @@ class Session(ABC):
 
     def __init__(self, timeout: float | None = None) -> None:
         self._open = True
+        self._ended = False
         self._lock = threading.RLock()
-        self._timeout = timeout
+        self._busy = False
+        self._timeout = checked_timeout(timeout)
         # Both by what was given, without keeping it alive.
         self._cache: weakref.WeakKeyDictionary[
             Any, dict[str | None, tuple[tuple[int, ...], CompiledRunnable]]
@@ -87,7 +104,17 @@ class Session(ABC):
     def _alone(self) -> Iterator[None]:
         """One caller at a time."""
         with self._lock:
-            yield
+            if self._busy:
+                raise SessionBusyError(
+                    f"this {type(self).__name__} is in the middle of something that the same "
+                    f"thread asked of it: a signal handler cannot use it now. Let the handler "
+                    f"set a flag, and look at that after the run."
+                )
+            try:
+                self._busy = True
+                yield
+            finally:
+                self._busy = False
 
     # Compiling and running.
 
@@ -124,13 +151,15 @@ class Session(ABC):
             NodeDiedError: A worker process died.
             SerializationError: Something in it cannot travel to a worker.
             SharedMemoryError: No shared memory for a blob.
-            SessionClosedError, RunnableTypeError: See there.
+            SessionClosedError, SessionBusyError, RunnableTypeError: See there.
+            ValueError: A timeout that is no number above 0.
         """
         with self._alone():
             self._check_open()
             compiled = self._compiled(runnable)
             try:
-                values = self._run(compiled, self._timeout if timeout is None else timeout)
+                seconds = self._timeout if timeout is None else checked_timeout(timeout)
+                values = self._run(compiled, seconds)
             except BlobNotFoundError as error:
                 raise self._diagnosed(error) from error.__cause__
             for node, output in compiled.outputs:
@@ -248,14 +277,15 @@ class Session(ABC):
 
     def close(self) -> None:
         """End it, and give back everything it had. Twice is fine. What was fetched stays good."""
-        if not self._open:
-            return
         self._open = False
-        self._close()
+        if not self._ended:
+            # Not before it is done: who was interrupted in here can close again.
+            self._close()
+            self._ended = True
 
     @abstractmethod
     def _close(self) -> None:
-        """Give back everything."""
+        """Give back everything. May be called again after an interruption."""
 
     def _check_open(self) -> None:
         if not self._open:

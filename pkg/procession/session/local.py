@@ -60,8 +60,11 @@ class LocalSession(Session):
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """One caller at a time, but a run is not kept waiting for itself."""
-        with contextlib.nullcontext() if _running.get() is self else self._lock:
+        if _running.get() is self:
             yield
+        else:
+            with super()._alone():
+                yield
 
     def _home(self, node: str) -> str:
         """The node whose workspace that node uses."""
@@ -191,9 +194,7 @@ class LocalWorkspace(WorkspaceView):
 
     def fetch_blob(self, name: Any) -> Any:
         with self._used() as workspace:
-            if not workspace.has_blob(name):
-                raise self.not_found(str(name))
-            return workspace.fetch_blob(name)
+            return self._having(workspace, name).fetch_blob(name)
 
     def feed_blob(self, name: Any, value: Any) -> None:
         with self._used() as workspace:
@@ -201,19 +202,25 @@ class LocalWorkspace(WorkspaceView):
 
     def remove_blob(self, name: Any) -> None:
         with self._used() as workspace:
-            if not workspace.has_blob(name):
-                raise self.not_found(str(name))
-            workspace.remove_blob(name)
+            self._having(workspace, name).remove_blob(name)
 
     def not_found(self, name: str) -> BlobNotFoundError:
         with self._used() as workspace:
-            return not_found(
-                name,
-                f"the workspace of node {workspace.node!r}",
-                workspace.names(),
-                node=workspace.node,
-                elsewhere=tuple(self._session._owners(name, self.node)),
-            )
+            return self._not_found(workspace, name)
+
+    def _having(self, workspace: Workspace, name: Any) -> Workspace:
+        if not workspace.has_blob(name):
+            raise self._not_found(workspace, str(name))
+        return workspace
+
+    def _not_found(self, workspace: Workspace, name: str) -> BlobNotFoundError:
+        return not_found(
+            name,
+            f"the workspace of node {workspace.node!r}",
+            workspace.names(),
+            node=workspace.node,
+            elsewhere=tuple(self._session._owners(name, self.node)),
+        )
 
     def __repr__(self) -> str:
         return f"LocalWorkspace(node={self.node!r})"

@@ -7,7 +7,7 @@ import itertools
 import os
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psutil
@@ -65,8 +65,6 @@ class ProcessSession(Session):
         ):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{what} is a whole number above 0, not {value!r}")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
         super().__init__(timeout)
         self._supervisor = Supervisor(resolve_method(start_method), threads_per_node, memory_limit)
         # Also for a session that is dropped without a word, and at the interpreter's end.
@@ -84,7 +82,9 @@ class ProcessSession(Session):
         plan = self._plans.get(compiled)
         if plan is None:
             plan = self._plans[compiled] = next(self._numbers)
-            weakref.finalize(compiled, self._supervisor.forget, plan).atexit = False
+            # By a weak reference: a compiled runnable may outlive many sessions.
+            forget = weakref.WeakMethod(self._supervisor.forget)
+            weakref.finalize(compiled, _call, forget, plan).atexit = False
         with contextlib.suppress(OSError, ValueError, AttributeError):
             # What was printed here before the run stands before what the run prints.
             sys.stdout.flush()
@@ -110,7 +110,7 @@ class ProcessSession(Session):
 
     def stats(self) -> dict[str, NodeStats]:
         """What each node has used so far. A node that died has zeros where its process is asked."""
-        with self._lock:
+        with self._alone():
             self._check_open()
             return {name: _stats(handle) for name, handle in self._supervisor.nodes.items()}
 
@@ -127,13 +127,22 @@ class ProcessSession(Session):
         # A run in another thread is called off; if it will not stop, its workers are ended.
         self._supervisor.cancel()
         locked = self._lock.acquire(timeout=STOP_WITHIN)
-        if not locked:
+        if not locked or self._busy:
+            # Busy, and yet the lock is ours: a signal handler closes in the middle of a run.
             self._supervisor.kill()
+        if not locked:
             self._lock.acquire()
         try:
-            self._end()
+            self._supervisor.close()
+            self._end.detach()
         finally:
             self._lock.release()
+
+
+def _call(method: weakref.WeakMethod[Any], plan: int) -> None:
+    alive = method()
+    if alive is not None:
+        alive(plan)
 
 
 def _stats(handle: NodeHandle) -> NodeStats:
@@ -161,56 +170,57 @@ class RemoteWorkspace(WorkspaceView):
         self._session = session
         self.node = node
 
-    def _handle(self, start: bool = False) -> NodeHandle | None:
-        """The node's worker; None when it has not been started and need not be."""
-        self._session._check_open()
-        supervisor = self._session._supervisor
-        if start:
-            supervisor.start([self.node])
-        handle = supervisor.nodes.get(self.node)
-        if handle is not None:
-            handle.settle()
-        return handle
+    @contextlib.contextmanager
+    def _used(self, start: bool = False) -> Iterator[NodeHandle | None]:
+        """The node's worker, ready to be asked; None when it was not started and need not be."""
+        session = self._session
+        with session._alone():
+            session._check_open()
+            if start:
+                session._supervisor.start([self.node])
+            handle = session._supervisor.nodes.get(self.node)
+            if handle is not None:
+                handle.settle()
+            yield handle
 
     def names(self) -> list[str]:
-        with self._session._lock:
-            handle = self._handle()
+        with self._used() as handle:
             return [] if handle is None else sorted(handle.names)
 
     def has_blob(self, name: Any) -> bool:
-        with self._session._lock:
-            handle = self._handle()
+        with self._used() as handle:
             return handle is not None and str(name) in handle.names
 
     def fetch_blob(self, name: Any) -> Any:
-        with self._session._lock:
-            return self._existing(name).fetch(str(name))
+        with self._used() as handle:
+            return self._having(handle, name).fetch(str(name))
 
     def feed_blob(self, name: Any, value: Any) -> None:
-        with self._session._lock:
-            handle = self._handle(start=True)
+        with self._used(start=True) as handle:
             assert handle is not None
             handle.feed(str(name), value)
 
     def remove_blob(self, name: Any) -> None:
-        with self._session._lock:
-            self._existing(name).remove(str(name))
-
-    def _existing(self, name: Any) -> NodeHandle:
-        handle = self._handle()
-        if handle is None or str(name) not in handle.names:
-            raise self.not_found(str(name))
-        return handle
+        with self._used() as handle:
+            self._having(handle, name).remove(str(name))
 
     def not_found(self, name: str) -> BlobNotFoundError:
-        with self._session._lock:
-            return not_found(
-                name,
-                f"the workspace of node {self.node!r}",
-                self.names(),
-                node=self.node,
-                elsewhere=tuple(self._session._owners(name, self.node)),
-            )
+        with self._used() as handle:
+            return self._not_found(handle, name)
+
+    def _having(self, handle: NodeHandle | None, name: Any) -> NodeHandle:
+        if handle is None or str(name) not in handle.names:
+            raise self._not_found(handle, str(name))
+        return handle
+
+    def _not_found(self, handle: NodeHandle | None, name: str) -> BlobNotFoundError:
+        return not_found(
+            name,
+            f"the workspace of node {self.node!r}",
+            () if handle is None else handle.names,
+            node=self.node,
+            elsewhere=tuple(self._session._owners(name, self.node)),
+        )
 
     def __repr__(self) -> str:
         return f"RemoteWorkspace(node={self.node!r})"
