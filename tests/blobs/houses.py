@@ -75,7 +75,6 @@ class Coordinator:
         self.requests.append((least, preferred))
         for name in returned:
             assert name not in {lease.segment for lease in self.leases.values()}, "still fetched"
-            assert name in self.dedicated
             self.dedicated.discard(name)
             segment = self.segments.pop(name)
             segment.unlink()

@@ -235,14 +235,34 @@ def test_a_leased_segment_is_not_handed_back(coordinator: Coordinator, pool: Sha
     assert coordinator.returned == [idle.segment.name, leased.segment.name]
 
 
-def test_common_segments_are_kept(coordinator: Coordinator, pool: SharedPool) -> None:
+def test_common_segments_in_use_are_kept(coordinator: Coordinator, pool: SharedPool) -> None:
     buffers = [pool.allocate(COMMON // 2) for _ in range(6)]
-    for buffer in buffers:
+    for buffer in buffers[::2]:
         pool.free(buffer)
     pool.allocate(LARGE)
     assert coordinator.returned == []
-    again = [pool.allocate(COMMON // 2) for _ in range(6)]
-    assert sorted(map(place, again)) == sorted(map(place, buffers))
+    again = [pool.allocate(COMMON // 2) for _ in range(3)]
+    assert sorted(map(place, again)) == sorted(map(place, buffers[::2]))
+
+
+def test_a_common_segment_of_which_nothing_is_in_use_is_cut_anew(
+    coordinator: Coordinator, pool: SharedPool
+) -> None:
+    for size in (COMMON // 2, COMMON // 4, COMMON // 8):
+        for _ in range(4):
+            buffers = [pool.allocate(size) for _ in range(COMMON // size)]
+            for buffer in buffers:
+                pool.free(buffer)
+    assert len(coordinator.segments) == 1
+
+
+def test_idle_common_segments_go_before_a_request_fails(build: Build) -> None:
+    coordinator = build(4 << 20)
+    buffers = [coordinator.pool.allocate(COMMON // 2) for _ in range(6)]
+    for buffer in buffers:
+        coordinator.pool.free(buffer)
+    coordinator.pool.allocate(3 << 20)
+    assert coordinator.returned
 
 
 def test_views_of_a_segment_that_was_handed_back_stay_good(
@@ -360,6 +380,14 @@ class RecordingPool(SharedPool):
         assert known is buffer
         return buffer
 
+    def _forget(self, segments: set[str]) -> None:
+        super()._forget(segments)
+        for at, buffer in list(self.cut.items()):
+            if buffer.segment.name in segments:
+                assert not buffer.owned
+                assert not buffer.leased
+                del self.cut[at]
+
 
 class SharedValues(Values):
     """A coordinator and a worker, with or without a limit."""
@@ -418,6 +446,9 @@ class SharedValues(Values):
         free = [buffer for buffers in self.pool._free.values() for buffer in buffers]
         assert {id(buffer) for buffer in free} == {id(buffer) for buffer in self.idle()}
         assert len(free) == len(self.idle())
+        for name, common in self.pool._commons.items():
+            in_use = [b for b in self.in_use() if b.segment.name == name]
+            assert common.live == len(in_use)
 
     def idle_bytes(self) -> int:
         return sum(buffer.size for buffer in self.idle() if buffer.dedicated)

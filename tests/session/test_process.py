@@ -602,8 +602,10 @@ class TestScripts:
             line for number in range(3) for line in (f"here {number}", "there")
         ]
 
-    @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-    def test_a_coordinator_that_is_killed_leaves_nothing(self, tmp_path, method):
+    @pytest.mark.parametrize(
+        ("method", "group"), [("forkserver", False), ("spawn", False), ("forkserver", True)]
+    )
+    def test_a_coordinator_that_is_killed_leaves_nothing(self, tmp_path, method, group):
         process = script(
             tmp_path,
             f"""
@@ -621,6 +623,7 @@ class TestScripts:
             with Node("b"):
                 session.run(net)
             """,
+            start_new_session=True,
         )
         pids = [int(word) for word in process.stdout.readline().split()]
         assert process.stdout.readline() == "busy\n"
@@ -628,7 +631,10 @@ class TestScripts:
         pids += [child.pid for child in me.children(recursive=True)]
         own = f"{PREFIX}{process.pid}-"
         assert any(name.startswith(own) for name in os.listdir("/dev/shm"))
-        process.kill()
+        if group:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
         process.communicate(timeout=30)
         assert wait_gone(pids) == []
         assert not any(name.startswith(own) for name in os.listdir("/dev/shm"))

@@ -5,7 +5,8 @@ of. Making one registers the name with the resource tracker of `multiprocessing`
 process that outlives the coordinator and unlinks what it left if it was killed. A worker must
 therefore not register what it maps: the tracker would unlink it, or warn, when the worker ends.
 So mapping goes through `shm_open` itself, on both sides, and `SharedMemory` is used
-for what it is good at: making, tracking, unlinking.
+for what it is good at: making, tracking, unlinking. Should the tracker be killed together with
+the coordinator, as when a whole process group is, the fork server unlinks what they left.
 
 Pages are reserved when a segment is made. Without that, /dev/shm running full would kill
 whoever touches the next page with SIGBUS; with it, making the segment raises an error.
@@ -18,10 +19,12 @@ fetched array outlives its session.
 from __future__ import annotations
 
 import _posixshmem  # type: ignore[import-not-found]
+import contextlib
 import errno
 import mmap
 import os
 import secrets
+import sys
 from multiprocessing import shared_memory
 
 from procession.errors import SharedMemoryError
@@ -35,6 +38,9 @@ def _map(name: str, size: int, reserve: bool) -> mmap.mmap:
     try:
         if reserve and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
+        if sys.version_info >= (3, 13):
+            # Before that, each mapping keeps a descriptor open.
+            return mmap.mmap(descriptor, size, trackfd=False)
         return mmap.mmap(descriptor, size)
     finally:
         os.close(descriptor)
@@ -75,6 +81,9 @@ class Segment:
             # has the tracker forget a name that it was never told, and the tracker complains.
             raise _full(size, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         try:
+            # The same goes for descriptors: two are needed at once.
+            for descriptor in os.pipe():
+                os.close(descriptor)
             owned = shared_memory.SharedMemory(name=name, create=True, size=size)
         except OSError as error:
             raise _full(size, error) from error
@@ -118,4 +127,22 @@ def _full(size: int, error: OSError) -> SharedMemoryError:
             ". Remove blobs, close other sessions, or enlarge it "
             "(mount -o remount,size=..., or docker run --shm-size=...)."
         )
+    elif error.errno in (errno.EMFILE, errno.ENFILE):
+        text += ". Large tensors take an open file each: raise the limit (ulimit -n)."
     return SharedMemoryError(text, needed=size, available=free)
+
+
+def left_by(pid: int) -> list[str]:
+    """The names of the segments that a process made and did not unlink."""
+    try:
+        names = os.listdir(_DIRECTORY)
+    except OSError:
+        return []
+    return [name for name in names if name.startswith(f"{PREFIX}{pid}-")]
+
+
+def unlink_left_by(pid: int) -> None:
+    """Unlink the segments of a process that is dead."""
+    for name in left_by(pid):
+        with contextlib.suppress(FileNotFoundError):
+            _posixshmem.shm_unlink("/" + name)

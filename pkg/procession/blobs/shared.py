@@ -3,8 +3,8 @@
 The coordinator owns the segments; which part of one is which buffer is the worker's business
 alone. Memory that has never been touched is dear, so a buffer that is let go of goes to a free
 list and is used again for the next value of its size. Small buffers are cut from a common
-segment, large ones have a segment each, and when more than half of those lies idle, or memory
-runs out, the idle ones are handed back.
+segment, which is cut anew when none of them is in use; large ones have a segment each. When
+more than half of those lies idle, or memory runs out, all idle segments are handed back.
 
 A buffer that was fetched is *leased*: each fetch counts one up, each message from the
 coordinator that a fetched array has become garbage counts one down. A leased buffer is neither
@@ -65,6 +65,19 @@ class SharedBuffer:
         return np.ndarray(shape, dtype, buffer=self.segment.memory, offset=self.offset)
 
 
+class _Common:
+    """A segment that small buffers are cut from."""
+
+    __slots__ = ("cut", "live", "segment")
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.cut = 0
+        """Where the next buffer begins."""
+        self.live = 0
+        """How many of its buffers are in use."""
+
+
 class SharedPool:
     """Cuts segments into buffers and reuses them. Safe to use from several threads."""
 
@@ -72,8 +85,8 @@ class SharedPool:
         self._request = request
         self._lock = threading.Lock()
         self._free: dict[int, list[SharedBuffer]] = {}
-        self._common: Segment | None = None
-        self._cut = 0
+        self._commons: dict[str, _Common] = {}
+        self._common: _Common | None = None
         self._next_common = COMMON
         self._dedicated_total = 0
         self._dedicated_free = 0
@@ -92,17 +105,35 @@ class SharedPool:
             if free:
                 buffer = free.pop()
                 buffer.owned = True
-                self._dedicated_free -= size if buffer.dedicated else 0
+                if buffer.dedicated:
+                    self._dedicated_free -= size
+                else:
+                    self._commons[buffer.segment.name].live += 1
                 return buffer
             if size > COMMON // 2:
                 return self._dedicated(size)
-            if self._common is None or self._cut + size > self._common.size:
-                self._common = self._segment(size, self._next_common)
-                self._next_common = min(2 * self._next_common, COMMON_MOST)
-                self._cut = 0
-            buffer = SharedBuffer(self._common, self._cut, size, dedicated=False)
-            self._cut += size
+            common = self._common
+            if common is None or common.cut + size > common.segment.size:
+                common = self._common = self._empty_common(size) or self._new_common(size)
+            buffer = SharedBuffer(common.segment, common.cut, size, dedicated=False)
+            common.cut += size
+            common.live += 1
             return buffer
+
+    def _empty_common(self, size: int) -> _Common | None:
+        """A common segment of which nothing is in use, to be cut anew."""
+        for common in self._commons.values():
+            if common.live == 0 and common.segment.size >= size:
+                self._forget({common.segment.name})
+                common.cut = 0
+                return common
+        return None
+
+    def _new_common(self, size: int) -> _Common:
+        common = _Common(self._segment(size, self._next_common))
+        self._next_common = min(2 * self._next_common, COMMON_MOST)
+        self._commons[common.segment.name] = common
+        return common
 
     def _dedicated(self, size: int) -> SharedBuffer:
         whole = -(-size // PAGE) * PAGE
@@ -122,17 +153,29 @@ class SharedPool:
             return self._request(least, preferred, returned)
 
     def _idle(self) -> list[str]:
-        """Let go of all idle segments; their names."""
-        names = []
-        for size, buffers in self._free.items():
-            for buffer in buffers:
-                if buffer.dedicated:
-                    names.append(buffer.segment.name)
-                    buffer.segment.close()
-                    self._dedicated_total -= size
-            self._free[size] = [buffer for buffer in buffers if not buffer.dedicated]
+        """Let go of all segments of which nothing is in use; their names."""
+        idle = {
+            buffer.segment.name: buffer.segment
+            for buffers in self._free.values()
+            for buffer in buffers
+            if buffer.dedicated
+        }
+        self._dedicated_total -= self._dedicated_free
         self._dedicated_free = 0
-        return names
+        for common in [common for common in self._commons.values() if common.live == 0]:
+            idle[common.segment.name] = common.segment
+            del self._commons[common.segment.name]
+            if common is self._common:
+                self._common = None
+        self._forget(set(idle))
+        for segment in idle.values():
+            segment.close()
+        return list(idle)
+
+    def _forget(self, segments: set[str]) -> None:
+        """Take the buffers of these segments off the free lists."""
+        for size, buffers in self._free.items():
+            self._free[size] = [b for b in buffers if b.segment.name not in segments]
 
     def adopt(self, array: Array) -> SharedBuffer | None:
         """Heap memory cannot become shared: the value has to be copied."""
@@ -147,7 +190,10 @@ class SharedPool:
     def _reclaim(self, buffer: SharedBuffer) -> None:
         if not buffer.owned and not buffer.leases:
             self._free.setdefault(buffer.size, []).append(buffer)
-            self._dedicated_free += buffer.size if buffer.dedicated else 0
+            if buffer.dedicated:
+                self._dedicated_free += buffer.size
+            else:
+                self._commons[buffer.segment.name].live -= 1
 
     def lease(self, buffer: SharedBuffer) -> int:
         """Count one more who looks at the buffer; returns the number to end that with."""

@@ -37,7 +37,10 @@ Who dies
     a worker         The server reaps it, and sends the code. The pid is free by then.
     the coordinator  Each lifeline reaches its end, and a thread of each worker ends it.
                      `requests` reaches its end as well: the server kills all workers (one
-                     may sit in C code that lets no thread run), reaps them, and ends.
+                     may sit in C code that lets no thread run), reaps them, unlinks the
+                     coordinator's segments if its resource tracker does not, and ends.
+                     It is in a session of its own, so that it is not killed with the
+                     coordinator's process group.
                      A request half made is dropped: its control is at its end, see next.
     control closes   The coordinator has given this worker up: the server kills it.
     the server       Its ends of all controls are closed: the coordinator reads an end
@@ -54,16 +57,21 @@ import errno
 import gc
 import importlib
 import os
+import select
 import selectors
 import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from procession.blobs import segment
 from procession.cluster import blas, child, handover
 
+CLEAN_UP_AFTER = 2.0
+"""Seconds that a dead coordinator's resource tracker has to unlink what the coordinator left."""
 PRELOAD = ("numpy", "numpy.random", "cloudpickle", "procession.cluster.worker")
 
 # Held while a worker or a server is being started, and while the coordinator forks, so
@@ -78,7 +86,7 @@ class Server:
     """The coordinator's end of one fork server."""
 
     def __init__(self) -> None:
-        description = handover.describe(f"{__name__}:serve", {})
+        description = handover.describe(f"{__name__}:serve", {}) | {"coordinator": os.getpid()}
         with contextlib.ExitStack() as theirs, handover.standard_files():
             packed = handover.pack(description, "\n".join(PRELOAD).encode())
             theirs.callback(os.close, packed)
@@ -93,6 +101,8 @@ class Server:
                         stdout=subprocess.DEVNULL,
                         stderr=2,
                         pass_fds=(packed, requests.fileno()),
+                        # Who kills our process group leaves somebody to clean up.
+                        start_new_session=True,
                         # A BLAS that has threads cannot be forked safely.
                         env={**os.environ, **blas.thread_environment(1)},
                     )
@@ -203,7 +213,21 @@ def serve(requests_fd: int, description: Mapping[str, Any], preload: bytes) -> N
             pass
     finally:
         workers.kill_all()
+        _clean_up_after(description["coordinator"])
     os._exit(0)
+
+
+def _clean_up_after(coordinator: int) -> None:
+    """Unlink the segments that a coordinator left which is dead, and its resource tracker, too."""
+    deadline = time.monotonic() + CLEAN_UP_AFTER
+    # A coordinator that lives unlinks its own, and so does a tracker that does.
+    while segment.left_by(coordinator) and os.getppid() == coordinator:
+        if time.monotonic() > deadline:
+            return
+        select.select([], [], [], 0.05)
+    while segment.left_by(coordinator) and time.monotonic() < deadline:
+        select.select([], [], [], 0.05)
+    segment.unlink_left_by(coordinator)
 
 
 class _Workers:
