@@ -1,15 +1,15 @@
 """Worker processes: starting them, talking to them, seeing them die. Only ProcessSession's.
 
-    blas.py        how many threads a worker's linear algebra may use
-    handover.py    what a process that is being started is told, and tells
-    child.py       a started process, from its first instruction to the worker's `main`
-    forkserver.py  a process with NumPy loaded, of which workers are forks
-    launch.py      start_worker: by fork server, or by a new interpreter
-    serial.py      objects and exceptions as bytes
-    protocol.py    the messages, and the board of shared memory beside them
-    channel.py     whole messages over a socket, with a deadline
-    worker.py      the child's loop
-    memory.py      NodeMemory: the shared memory that the coordinator owns for a node
-    node.py        NodeHandle: the coordinator's side of one worker
-    supervisor.py  Supervisor: a run on several at once, failures, time, the end
+blas.py        how many threads a worker's linear algebra may use
+handover.py    what a process that is being started is told, and tells
+child.py       a started process, from its first instruction to the worker's `main`
+forkserver.py  a process with NumPy loaded, of which workers are forks
+launch.py      start_worker: by fork server, or by a new interpreter
+serial.py      objects and exceptions as bytes
+protocol.py    the messages, and the board of shared memory beside them
+channel.py     whole messages over a socket, with a deadline
+worker.py      the child's loop
+memory.py      NodeMemory: the shared memory that the coordinator owns for a node
+node.py        NodeHandle: the coordinator's side of one worker
+supervisor.py  Supervisor: a run on several at once, failures, time, the end
 """
