@@ -170,6 +170,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.nodes < 1 or options.epochs < 1:
         parser.error("--nodes and --epochs are numbers from 1 on")
+    if options.seed < 0:
+        parser.error("--seed is a number from 0 on")
     nodes = [f"node{number}" for number in range(1, options.nodes + 1)]
 
     session = LocalSession(isolate=True) if options.local else ProcessSession(nodes)

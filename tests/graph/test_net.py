@@ -216,13 +216,13 @@ def test_an_argument_is_missing():
     ("add", "message"),
     [
         (lambda net: net.FC(["x", "w"]), r"FC takes 3 inputs \(x, w, b\), not 2: \['x', 'w'\]"),
-        (lambda net: net.Relu(["x", "y"]), r"Relu takes 1 inputs \(x\), not 2"),
-        (lambda net: net.Relu(), r"Relu takes 1 inputs \(x\), not 0"),
+        (lambda net: net.Relu(["x", "y"]), r"Relu takes 1 input \(x\), not 2"),
+        (lambda net: net.Relu(), r"Relu takes 1 input \(x\), not 0"),
         (lambda net: net.MatMul(["a"] * 4), "MatMul takes 2 to 3 inputs"),
         (lambda net: net.Sum([]), r"Sum takes 1 or more inputs"),
-        (lambda net: net.Relu("x", ["y", "z"]), r"Relu takes 1 outputs, not 2: \['y', 'z'\]"),
-        (lambda net: net.Relu("x", []), "Relu takes 1 outputs, not 0"),
-        (lambda net: net.Relu("x", 2), "Relu takes 1 outputs, not 2"),
+        (lambda net: net.Relu("x", ["y", "z"]), r"Relu takes 1 output, not 2: \['y', 'z'\]"),
+        (lambda net: net.Relu("x", []), "Relu takes 1 output, not 0"),
+        (lambda net: net.Relu("x", 2), "Relu takes 1 output, not 2"),
     ],
 )
 def test_wrong_counts(add, message):

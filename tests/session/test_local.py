@@ -182,7 +182,10 @@ def test_ctrl_c_ends_all_tasks(tmp_path):
     script.write_text(
         textwrap.dedent(
             """
+            import signal
             from procession import LocalSession, Net, Task, TaskGroup, execution_step
+            # Whoever runs the tests in the background may have it ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             with TaskGroup() as group:
                 for number in range(2):
                     net = Net(f"net{number}")

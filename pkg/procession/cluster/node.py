@@ -90,6 +90,8 @@ class NodeHandle:
         # What was raised, not the error itself: its traceback would keep the user's frames.
         self.dead: tuple[str, dict[str, Any]] | None = None
         self.closed = False
+        self.ending = False
+        """Whether the session is ending it, so that its death is no news."""
         self.late = False
         """Whether it was killed because a message took too long."""
         self.memory = NodeMemory(name, memory_limit)
@@ -326,7 +328,10 @@ class NodeHandle:
             yield
         except EndOfChannel:
             self.check_not_closed()
-            raise self._death() from None
+            death = self._death()
+            if self.ending:
+                raise SessionClosedError("the run was called off: the session was closed") from None
+            raise death from None
         except OutOfTime:
             self.late = True
             self.kill()
@@ -400,6 +405,8 @@ class NodeHandle:
             return None, None, " before it was ready"
         if not self._running or self._program is None:
             return None, None, ""
+        if self._words[protocol.RUN] != self._run:
+            return None, None, " before the run began"
         found = []
         for index, task in enumerate(self._program.tasks):
             operation = self._program.operation(self._words[task_word(index)])
@@ -471,6 +478,8 @@ def _likely_cause(signal_name: str | None, ready: bool) -> str:
         return "likely: somebody killed it, or the kernel did because memory ran out"
     if signal_name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"):
         return "likely: a crash in native code that an operator called"
+    if signal_name is not None:
+        return "likely: somebody sent it that signal"
     if not ready:
         return "likely: it could not import what it needs; its standard error has more"
     return "likely: something that an operator called ended the process"

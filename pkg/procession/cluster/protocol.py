@@ -19,6 +19,7 @@ Every question carries `ended`: the leases whose arrays have become garbage sinc
 The board is a page of shared memory per node, of 8-byte words, each with one writer:
 
     word 0                 coordinator   the number of the run to be called off
+    word 1                 worker        the number of the run it is in, or was in last
     word FIRST_TASK + t    worker        the operation that task t is in, 0 for none
 
 The worker reads word 0 before each operation. The coordinator reads the others only when the
@@ -34,6 +35,7 @@ from procession.cluster.serial import Report
 
 BOARD_SIZE = 4096
 CANCEL = 0
+RUN = 1
 FIRST_TASK = 8
 TASKS = BOARD_SIZE // 8 - FIRST_TASK
 

@@ -210,6 +210,7 @@ class Supervisor:
     def kill(self) -> None:
         """End all workers at once. Safe in any thread: whoever waits for one sees it die."""
         for handle in list(self.nodes.values()):
+            handle.ending = True
             handle.process.kill()
 
     def forget(self, plan: int) -> None:

@@ -68,6 +68,7 @@ class _Board:
 
     def begin(self, run: int) -> None:
         self._run = run
+        self._words[protocol.RUN] = run
         self._words[protocol.FIRST_TASK :] = _NOTHING
 
     def enter(self, task: int, operation: int) -> None:

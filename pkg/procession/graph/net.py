@@ -269,7 +269,9 @@ class Net:
             value = np.asarray(array, dtype=object)
             strange = [item for item in value.ravel() if not isinstance(item, (str, bytes))]
             if strange:
-                raise TypeError(f"Const takes numbers and text, not {strange[0]!r}")
+                raise TypeError(
+                    f"Const takes numbers of at most 64 bits, or text, but not both: {array!r}"
+                )
             operator = "GivenTensorStringFill"
         elif value.dtype == np.float64 and dtype is not None:
             operator = "GivenTensorDoubleFill"
@@ -310,6 +312,13 @@ class Net:
             grad_output_indices: Which outputs' gradients `grad_f` wants, default all.
             grad_input_indices: Which inputs have gradients, default all.
         """
+        function = f[0] if isinstance(f, (tuple, list)) and f else f
+        if python_func_type is None and not callable(function):
+            raise OperatorSignatureError(
+                f"net.Python takes a function, or (builder, args, kwargs), not {f!r}; what it "
+                f"returns is called with inputs and outputs: net.Python(f)([x], [y])",
+                operator="Python",
+            )
         if python_func_type is not None:
             instance = python_func_type(f)
             f, grad_f = instance.forward, instance.backward

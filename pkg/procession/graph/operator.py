@@ -70,7 +70,8 @@ def check_operator(operator: Operator) -> None:
         if len(blobs) < least or (most is not None and len(blobs) > most):
             names = f" ({', '.join(definition.input_names)})" if what == "input" else ""
             raise OperatorSignatureError(
-                f"operator {operator.type} takes {_span(least, most)} {what}s{names}, "
+                f"operator {operator.type} takes {_span(least, most)} "
+                f"{what}{'' if most == 1 else 's'}{names}, "
                 f"not {len(blobs)}: {list(blobs)}",
                 operator=operator.type,
             )

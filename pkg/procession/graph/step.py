@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -103,10 +104,17 @@ class ExecutionStep:
         """Run so many times; 0 is never."""
         if self.should_stop is not None:
             raise GraphError(f"step {self._name!r} stops by a blob; it cannot count as well")
-        if num_iter < 0:
-            raise GraphError(f"step {self._name!r}: {num_iter} is no number of iterations")
-        self.iterations = int(num_iter)
+        self.iterations = self._count(num_iter, 0, "iterations")
         self._changes += 1
+
+    def _count(self, number: Any, least: int, what: str) -> int:
+        try:
+            count = operator.index(number)
+        except TypeError:
+            count = -1
+        if count < least:
+            raise GraphError(f"step {self._name!r}: {number!r} is no number of {what}")
+        return count
 
     def SetShouldStopBlob(self, should_stop_blob: BlobReference | str) -> None:
         """Run until this blob, one truth value, is true; it is read after each net or substep."""
@@ -134,11 +142,7 @@ class ExecutionStep:
 
     def SetNumConcurrentInstances(self, num_concurrent_instances: int) -> None:
         """Run so many copies of the step at once, each in a thread."""
-        if num_concurrent_instances < 1:
-            raise GraphError(
-                f"step {self._name!r}: {num_concurrent_instances} is no number of instances"
-            )
-        self.concurrent_instances = int(num_concurrent_instances)
+        self.concurrent_instances = self._count(num_concurrent_instances, 1, "instances")
         self._changes += 1
 
     def SetCreateWorkspace(self, create_workspace: bool) -> None:

@@ -158,6 +158,9 @@ class PreparedOperation:
             f"{name} {describe(value)}" for name, value in zip(spec.inputs, values, strict=False)
         )
         text += f"\n  inputs: {inputs or 'none'}"
+        objects = [n for n, v in zip(spec.inputs, values, strict=False) if isinstance(v, list)]
+        if objects:
+            text += f"\n  ({objects[0]} is a list: for a tensor, feed numpy.array(...))"
         if spec.source:
             text += f"\n  added at {spec.source}"
         return text

@@ -24,6 +24,19 @@ def not_found(
     return BlobNotFoundError(text, blob=blob, node=node, elsewhere=elsewhere)
 
 
+def name_of(blob: Any) -> str:
+    """The name of a blob, given as a string or a BlobReference (which this room has not heard of).
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(blob, str):
+        return blob
+    if hasattr(type(blob), "GetUnscopedName"):
+        return str(blob)
+    raise TypeError(f"a blob's name is a string or a BlobReference, not {blob!r}")
+
+
 class BlobHandle:
     """One blob of a workspace, by name."""
 
@@ -55,7 +68,10 @@ class Blobs(Mapping[str, BlobHandle]):
         return BlobHandle(self._workspace, str(name))
 
     def __contains__(self, name: object) -> bool:
-        return self._workspace.has_blob(str(name))
+        try:
+            return self._workspace.has_blob(name)
+        except TypeError:
+            return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._workspace.names())
@@ -194,12 +210,12 @@ class Workspace(WorkspaceView):
         return sorted(found)
 
     def has_blob(self, name: Any) -> bool:
-        return self.find(str(name)) is not None
+        return self.find(name_of(name)) is not None
 
     def fetch_blob(self, name: Any) -> Any:
-        blob = self.find(str(name))
+        blob = self.find(name_of(name))
         if blob is None:
-            raise self.not_found(str(name))
+            raise self.not_found(name_of(name))
         value = blob.value
         if not is_tensor(value):
             return _copied(value)
@@ -208,19 +224,19 @@ class Workspace(WorkspaceView):
         return blob.buffer.snapshot(value.shape, value.dtype)
 
     def feed_blob(self, name: Any, value: Any) -> None:
-        blob = self.make(str(name))
+        blob = self.make(name_of(name))
         blob.store(_copied(as_value(value)))
-        self.keep(str(name), blob)
+        self.keep(name_of(name), blob)
 
     def remove_blob(self, name: Any) -> None:
         workspace: Workspace | None = self
         while workspace is not None:
-            blob = workspace._blobs.pop(str(name), None)
+            blob = workspace._blobs.pop(name_of(name), None)
             if blob is not None:
                 blob.close()
                 return
             workspace = workspace._parent
-        raise self.not_found(str(name))
+        raise self.not_found(name_of(name))
 
     def not_found(self, name: str) -> BlobNotFoundError:
         where = f"the workspace of node {self.node!r}"

@@ -37,7 +37,7 @@ def checked_timeout(seconds: float | None) -> float | None:
     """
     if seconds is None or seconds == math.inf:
         return None
-    if not seconds > 0:
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
         raise ValueError(f"timeout is a number of seconds above 0, not {seconds!r}")
     return seconds
 
@@ -96,6 +96,9 @@ class Session(ABC):
         self._cache: weakref.WeakKeyDictionary[
             Any, dict[str | None, tuple[tuple[int, ...], CompiledRunnable]]
         ] = weakref.WeakKeyDictionary()
+        self._seen: weakref.WeakSet[CompiledRunnable] = weakref.WeakSet()
+        self._passing: dict[str, set[str]] = {}
+        """Node -> blobs that private runs wrote there, which went with them."""
         self._outputs: weakref.WeakKeyDictionary[TaskOutput, list[Any]] = (
             weakref.WeakKeyDictionary()
         )
@@ -157,6 +160,12 @@ class Session(ABC):
         with self._alone():
             self._check_open()
             compiled = self._compiled(runnable)
+            if compiled not in self._seen:
+                self._seen.add(compiled)
+                for program in compiled.programs:
+                    if program.private:
+                        passing = self._passing.setdefault(program.node, set())
+                        passing |= program.writes - set(program.outputs)
             try:
                 seconds = self._timeout if timeout is None else checked_timeout(timeout)
                 values = self._run(compiled, seconds)
@@ -216,6 +225,15 @@ class Session(ABC):
                     f"\n  added at {operation.source}"
                 )
             raise error
+
+    def _where_it_went(self, blob: str, node: str) -> str:
+        """What to add to the error for a blob that a private run had."""
+        if blob not in self._passing.get(node, ()):
+            return ""
+        return (
+            " A private run wrote one, and it went with the run: make it an output of the task, "
+            "or the group TaskGroup(WorkspaceType.GLOBAL)."
+        )
 
     def _owners(self, blob: str, reader: str) -> list[str]:
         """The other nodes that have a blob of that name."""

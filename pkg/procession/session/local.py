@@ -17,7 +17,7 @@ from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
 from procession.runtime.executor import Cancelled, Deadline, Executable, run_all
 from procession.runtime.program import NodeProgram
-from procession.runtime.workspace import Workspace, WorkspaceView, not_found
+from procession.runtime.workspace import Workspace, WorkspaceView, name_of, not_found
 from procession.session.base import NodeStats, Session
 
 _running: ContextVar[Session | None] = ContextVar("procession running session", default=None)
@@ -210,17 +210,19 @@ class LocalWorkspace(WorkspaceView):
 
     def _having(self, workspace: Workspace, name: Any) -> Workspace:
         if not workspace.has_blob(name):
-            raise self._not_found(workspace, str(name))
+            raise self._not_found(workspace, name_of(name))
         return workspace
 
     def _not_found(self, workspace: Workspace, name: str) -> BlobNotFoundError:
-        return not_found(
+        error = not_found(
             name,
             f"the workspace of node {workspace.node!r}",
             workspace.names(),
             node=workspace.node,
             elsewhere=tuple(self._session._owners(name, self.node)),
         )
+        error.message += self._session._where_it_went(name, self.node)
+        return error
 
     def __repr__(self) -> str:
         return f"LocalWorkspace(node={self.node!r})"

@@ -18,7 +18,7 @@ from procession.cluster.supervisor import STOP_WITHIN, Supervisor, Timeout
 from procession.compiler.compiled import CompiledRunnable
 from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
-from procession.runtime.workspace import WorkspaceView, not_found
+from procession.runtime.workspace import WorkspaceView, name_of, not_found
 from procession.session.base import NodeStats, Session
 
 
@@ -189,38 +189,40 @@ class RemoteWorkspace(WorkspaceView):
 
     def has_blob(self, name: Any) -> bool:
         with self._used() as handle:
-            return handle is not None and str(name) in handle.names
+            return handle is not None and name_of(name) in handle.names
 
     def fetch_blob(self, name: Any) -> Any:
         with self._used() as handle:
-            return self._having(handle, name).fetch(str(name))
+            return self._having(handle, name).fetch(name_of(name))
 
     def feed_blob(self, name: Any, value: Any) -> None:
         with self._used(start=True) as handle:
             assert handle is not None
-            handle.feed(str(name), value)
+            handle.feed(name_of(name), value)
 
     def remove_blob(self, name: Any) -> None:
         with self._used() as handle:
-            self._having(handle, name).remove(str(name))
+            self._having(handle, name).remove(name_of(name))
 
     def not_found(self, name: str) -> BlobNotFoundError:
         with self._used() as handle:
             return self._not_found(handle, name)
 
     def _having(self, handle: NodeHandle | None, name: Any) -> NodeHandle:
-        if handle is None or str(name) not in handle.names:
-            raise self._not_found(handle, str(name))
+        if handle is None or name_of(name) not in handle.names:
+            raise self._not_found(handle, name_of(name))
         return handle
 
     def _not_found(self, handle: NodeHandle | None, name: str) -> BlobNotFoundError:
-        return not_found(
+        error = not_found(
             name,
             f"the workspace of node {self.node!r}",
             () if handle is None else handle.names,
             node=self.node,
             elsewhere=tuple(self._session._owners(name, self.node)),
         )
+        error.message += self._session._where_it_went(name, self.node)
+        return error
 
     def __repr__(self) -> str:
         return f"RemoteWorkspace(node={self.node!r})"
