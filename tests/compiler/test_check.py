@@ -110,7 +110,7 @@ def test_only_certain_reads_count(options, expected):
 
 def test_behind_a_stop_blob_nothing_is_certain():
     step = execution_step("s", [net_of("a>b"), net_of("c>d")], should_stop_blob="stop")
-    assert reads(step) == {"a"}
+    assert reads(step) == {"a", "stop"}
 
 
 def test_an_uncertain_step_does_not_make_the_next_one_uncertain():

@@ -209,3 +209,26 @@ def test_ctrl_c_ends_all_tasks(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (out.splitlines()[-1], err, process.returncode) == ("interrupted", "", 0)
+
+
+def test_a_reader_with_a_blob_of_its_own_is_not_refused():
+    make, use = Net("make"), Net("use")
+    make.Const(1, "x")
+    use.Copy("x", "y")
+    with TaskGroup(WorkspaceType.GLOBAL) as group:
+        with Node("a"):
+            Task(step=make)
+        with Node("b"):
+            Task(step=use)
+    with LocalSession(isolate=True) as session:
+        with pytest.raises(BlobIsolationError):
+            session.run(group)
+        session.workspace("b").feed_blob("x", 7)
+        session.run(group)
+        assert session.workspace("b").fetch_blob("y") == 7
+
+
+def test_fetched_object_arrays_are_read_only():
+    with LocalSession() as session:
+        session.workspace().feed_blob("x", np.array(["a", None], dtype=object))
+        assert not session.workspace().fetch_blob("x").flags.writeable

@@ -508,7 +508,6 @@ class TestTime:
             session = ProcessSession()
             net = Net("net")
             net.Const(False, "stop")
-            net.Print(net.Const("running"), 0, every_n=10**9)
             begin = Net("begin")
             begin.Print(begin.Const("running"), 0)
             loop = execution_step("loop", net, should_stop_blob="stop")

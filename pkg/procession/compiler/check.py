@@ -26,6 +26,8 @@ class _Reads:
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
+        self.stops: dict[str, str] = {}
+        """Blobs that steps stop by -> task. They may be written at any time while it runs."""
 
     def part(
         self, part: NetProgram | StepProgram, written: set[str], task: str, certain: bool
@@ -43,6 +45,8 @@ class _Reads:
     def step(self, step: StepProgram, written: set[str], task: str, certain: bool) -> None:
         if step.only_once or step.iterations == 0 or step.every_millis is not None:
             certain = False
+        if step.should_stop is not None and certain:
+            self.stops.setdefault(step.should_stop, task)
         if step.report is not None:
             # It may run, and so write, at any time from the beginning on.
             written |= writes_of(step.report[0])
@@ -76,7 +80,7 @@ def analyze(
         others = (writes for other, writes in enumerate(by_task) if other != index)
         reads.part(task.step, set().union(*others), task.name, certain=True)
     writes = frozenset().union(*by_task)
-    for blob, task_name in outputs.items():
+    for blob, task_name in (*reads.stops.items(), *outputs.items()):
         if blob not in writes:
             reads.found.setdefault(blob, task_name)
     return reads.found, writes

@@ -71,8 +71,8 @@ class Managed:
 
     def __exit__(self, *exception: object) -> None:
         stack = self._stack.get()
-        assert stack
-        assert stack[-1] is self, f"{self} was left in another order than entered"
+        if not stack or stack[-1] is not self:
+            raise GraphError(f"{self} was left in another order than entered")
         self._stack.set(stack[:-1])
 
 

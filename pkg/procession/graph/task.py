@@ -173,7 +173,9 @@ class Task(Managed):
     ) -> None:
         if not name:
             name = step.Name() if isinstance(step, ExecutionStep) else "task"
-        self.node = str(Node.current() if node is None else node)
+        if node is not None and not isinstance(node, Node):
+            node = Node(node)
+        self.node = str(Node.current(node))
         self.group = TaskGroup.current(group, required=False)
         self.name = f"{self.node}/{name}"
         self._workspace_type = _check_workspace_type(workspace_type)

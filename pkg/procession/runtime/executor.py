@@ -280,6 +280,13 @@ class Executable:
     def _stops(self, step: StepProgram, place: _Place) -> bool:
         if step.should_stop is None:
             return False
+        if not place.workspace.has_blob(step.should_stop):
+            if step.should_stop in self.program.writes:
+                return False  # not written yet
+            error = place.workspace.not_found(step.should_stop)
+            error.task = place.task
+            error.message += f" Step {step.name!r} stops by it (task {place.task!r})."
+            raise error
         value = place.workspace.fetch_blob(step.should_stop)
         if not isinstance(value, np.ndarray) or value.size != 1:
             raise OperatorError(

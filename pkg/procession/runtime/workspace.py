@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from procession.blobs import snapshot
 from procession.blobs.blob import Blob, Pool, as_value, is_tensor
 from procession.blobs.heap import HeapPool
@@ -218,7 +220,8 @@ class Workspace(WorkspaceView):
             raise self.not_found(name_of(name))
         value = blob.value
         if not is_tensor(value):
-            return _copied(value)
+            copied = _copied(value)
+            return snapshot.of_copy(copied) if isinstance(copied, np.ndarray) else copied
         if blob.buffer is None or not hasattr(blob.buffer, "snapshot"):
             return snapshot.of_copy(value)
         return blob.buffer.snapshot(value.shape, value.dtype)

@@ -184,7 +184,9 @@ class Session(ABC):
         home, revision = home_node(runnable), revisions(runnable)
         known = by_home.get(home)
         if known is None or known[0] != revision:
-            known = (revision, self.compile(runnable))
+            # A reader may have its own blob of a name that another node makes: what crosses is
+            # decided before the run, by what the nodes have.
+            known = (revision, lower(runnable, isolated=False))
             by_home[home] = known
         return known[1]
 

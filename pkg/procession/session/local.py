@@ -134,7 +134,6 @@ class LocalSession(Session):
         """
         with self._alone():
             self._check_open()
-            self._runs.setdefault(str(node), 0)
             return LocalWorkspace(self, str(node))
 
     def stats(self) -> dict[str, NodeStats]:
@@ -198,6 +197,7 @@ class LocalWorkspace(WorkspaceView):
 
     def feed_blob(self, name: Any, value: Any) -> None:
         with self._used() as workspace:
+            self._session._runs.setdefault(self.node, 0)
             workspace.feed_blob(name, value)
 
     def remove_blob(self, name: Any) -> None:
