@@ -12,6 +12,7 @@ General layout, in the order in which data passes through:
     errors.py   every exception, as a tree
     testing/    the gradient check, the session contract, the leak check: for us and for you
     core.py     Caffe2's `core`: the same names under one roof
+    caffe2/     Caffe2's modules under Caffe2's names, for its scripts; imported on demand
 
 Imports run downward only, errors excepted; docs/architecture.md follows one net all the way.
 """
@@ -21,6 +22,9 @@ from procession.compiler.compiled import CompiledRunnable
 from procession.errors import (
     BlobIsolationError,
     BlobNotFoundError,
+    ContextError,
+    DeviceError,
+    FieldNotFoundError,
     GradientError,
     GraphError,
     NodeDiedError,
@@ -30,20 +34,27 @@ from procession.errors import (
     ProcessionError,
     RunnableTypeError,
     RunTimeoutError,
+    SchemaError,
+    SchemaTypeError,
     SerializationError,
     SessionBusyError,
     SessionClosedError,
     SharedMemoryError,
     UnknownArgumentError,
     UnknownOperatorError,
+    WorkspaceError,
 )
+from procession.graph import control, schema
 from procession.graph.blob import BlobReference
+from procession.graph.builder import NetBuilder
 from procession.graph.net import Net
+from procession.graph.ops import ops
 from procession.graph.scope import NameScope
 from procession.graph.step import ExecutionStep, Plan, execution_step
 from procession.graph.task import (
     Cluster,
     Node,
+    SetupNets,
     Task,
     TaskGroup,
     TaskOutput,
@@ -51,10 +62,10 @@ from procession.graph.task import (
     final_output,
 )
 from procession.operators import operator
-from procession.runtime.workspace import Workspace
 from procession.session.base import NodeStats, Session
 from procession.session.local import LocalSession
 from procession.session.process import ProcessSession
+from procession.session.workspace import Workspace
 from procession.version import __version__
 
 __all__ = [
@@ -63,12 +74,16 @@ __all__ = [
     "BlobReference",
     "Cluster",
     "CompiledRunnable",
+    "ContextError",
+    "DeviceError",
     "ExecutionStep",
+    "FieldNotFoundError",
     "GradientError",
     "GraphError",
     "LocalSession",
     "NameScope",
     "Net",
+    "NetBuilder",
     "Node",
     "NodeDiedError",
     "NodeStats",
@@ -80,10 +95,13 @@ __all__ = [
     "ProcessionError",
     "RunTimeoutError",
     "RunnableTypeError",
+    "SchemaError",
+    "SchemaTypeError",
     "SerializationError",
     "Session",
     "SessionBusyError",
     "SessionClosedError",
+    "SetupNets",
     "SharedMemoryError",
     "Task",
     "TaskGroup",
@@ -91,10 +109,14 @@ __all__ = [
     "UnknownArgumentError",
     "UnknownOperatorError",
     "Workspace",
+    "WorkspaceError",
     "WorkspaceType",
     "__version__",
+    "control",
     "core",
     "execution_step",
     "final_output",
     "operator",
+    "ops",
+    "schema",
 ]

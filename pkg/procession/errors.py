@@ -2,11 +2,18 @@
 
     ProcessionError
      |-- GraphError                also ValueError      a graph that makes no sense
-     |    |-- GradientError                             no gradient, or one that would be wrong
+     |    |-- GradientError        also RuntimeError    no gradient, or one that would be wrong
+     |    |-- ContextError         also AssertionError  outside the `with` block that it belongs in
+     |    |-- SchemaError          also AssertionError  fields or records that do not fit
+     |    |    |-- DuplicateFieldError   also TypeError  two fields of one name
+     |    |-- DeviceError                               a device that is no CPU
+     |-- SchemaTypeError           also TypeError       an int32 where a record wants a string
+     |-- FieldNotFoundError        also KeyError        record["lenghts"]
      |-- UnknownOperatorError      also AttributeError  net.Rleu(...)
      |-- UnknownArgumentError      also TypeError       net.Relu(x, slope=1)
      |-- OperatorSignatureError    also TypeError       too few inputs, or something that is no blob
      |-- RunnableTypeError         also TypeError       session.run(42)
+     |-- WorkspaceError           also RuntimeError    that net is there already, no tensor here
      |-- BlobNotFoundError         also KeyError        nobody wrote that blob
      |-- BlobIsolationError        also RuntimeError    another node has it, this one may not see it
      |-- OutputNotReadyError       also RuntimeError    fetch before run
@@ -45,12 +52,57 @@ class ProcessionError(Exception):
         return self.message
 
 
-class GraphError(ProcessionError, ValueError):
-    """A net, step, plan or task that was put together in a way that has no meaning."""
+class GraphError(ProcessionError, ValueError, AssertionError):
+    """A net, step, plan or task that was put together in a way that has no meaning.
+
+    Also an AssertionError, which is what scripts for Caffe2 catch.
+    """
 
 
-class GradientError(GraphError):
+class GradientError(GraphError, RuntimeError):
     """An operator on the way back has no gradient, or a blob it needs was overwritten."""
+
+
+class ContextError(GraphError):
+    """What belongs in a `with` block is outside it, or the block was left out of order.
+
+    It is an AssertionError as well, which is what Caffe2's scripts catch there.
+    """
+
+
+class SchemaError(GraphError, AssertionError):
+    """Fields that make no record, or a record that does not fit what it is used for.
+
+    It is an AssertionError as well, which is what Caffe2's scripts catch there.
+    """
+
+
+class DuplicateFieldError(SchemaError, TypeError):
+    """Two fields have one name, and are not structs, which could be merged. `field`.
+
+    Caffe2 has ValueError when a Struct is made, and TypeError when two are added.
+    """
+
+    field: str | None = None
+
+
+class DeviceError(GraphError):
+    """Something was placed on a device that is not there: all there is are CPUs. `device_type`."""
+
+    device_type: int | None = None
+
+
+class SchemaTypeError(ProcessionError, TypeError, AssertionError):
+    """A field, a record or a value is of another type than it has to be.
+
+    It is an AssertionError as well, which is what Caffe2's scripts catch there.
+    """
+
+
+class FieldNotFoundError(ProcessionError, KeyError, IndexError, AttributeError):
+    """A record has no such field, be it asked for by name, by number or as attribute. `field`."""
+
+    field: str | int | None = None
 
 
 class UnknownOperatorError(ProcessionError, AttributeError):
@@ -75,6 +127,10 @@ class OperatorSignatureError(ProcessionError, TypeError):
 
 class RunnableTypeError(ProcessionError, TypeError):
     """A session was given something that it cannot run."""
+
+
+class WorkspaceError(ProcessionError, RuntimeError):
+    """A workspace cannot do what it is asked: a net is there already, a blob holds no tensor."""
 
 
 class BlobNotFoundError(ProcessionError, KeyError):

@@ -22,7 +22,8 @@ from procession import (
 )
 from procession.compiler.lower import home_node, lower, revisions
 from procession.operators import REGISTRY
-from procession.runtime.executor import Deadline, Executable
+from procession.runtime.executor import Executable
+from procession.runtime.monitor import Deadline
 from procession.runtime.program import NetProgram
 from procession.runtime.workspace import Workspace
 
@@ -209,8 +210,9 @@ def test_an_empty_group():
 def test_instances_of_a_task():
     [program] = lower(Task(step=net_of(), num_instances=3), isolated=True).programs
     [task] = program.tasks
-    assert (task.step.instances, task.step.create_workspace) == (3, True)
-    assert task.step.body[0].instances == 1
+    assert (task.step.instances, task.step.create_workspace) == (3, False)
+    [instance] = task.step.body
+    assert (instance.instances, instance.create_workspace) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,6 @@ def test_revisions_change_with_everything_inside():
     changes = [
         lambda: net.Relu("y", "z"),
         lambda: report.Relu("y", "z"),
-        lambda: inner.SetOnlyOnce(True),
         lambda: net.set_rand_seed(3),
     ]
     for runnable in (plan, task, group):
@@ -261,8 +262,13 @@ def test_revisions_change_with_everything_inside():
             seen.add(revisions(runnable))
         assert revisions(runnable) in seen
     before = revisions(plan)
-    plan.AddStep(ExecutionStep("t"))
+    plan.AddStep(ExecutionStep("t", net))
     assert revisions(plan) != before
+    # A step can be changed as long as it is part of nothing.
+    step = execution_step("s", [inner])
+    before = revisions(step)
+    step.SetOnlyOnce(True)
+    assert revisions(step) != before
 
 
 # Operators that are not Procession's own.

@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from procession import BlobReference, GraphError, Net, UnknownOperatorError
+from procession.graph.operator import signature_of
 
 
 def test_equals_its_name_and_hashes_like_it():
@@ -73,7 +74,7 @@ def test_operators_are_methods():
     assert x.Add(["y"], "out") == "out"
     assert x.Relu([], "z") == "z"
     assert x.Scale(outputs="s", scale=2.0) == "s"
-    assert [str(operator) for operator in net.operators] == [
+    assert [signature_of(operator) for operator in net.operators] == [
         "Relu(x) -> n/Relu",
         "Add(x, y) -> n/Add",
         "Add(x, y) -> out",

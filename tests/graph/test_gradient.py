@@ -15,6 +15,7 @@ from procession import (
     operator,
 )
 from procession.graph import names
+from procession.graph.operator import signature_of
 from procession.operators import REGISTRY, alias
 
 
@@ -22,7 +23,7 @@ def added(net, ys, **options):
     """The lines that AddGradientOperators adds, and its answer, as text."""
     before = len(net.operators)
     gradients = net.AddGradientOperators(ys, **options)
-    lines = [str(each) for each in net.operators[before:]]
+    lines = [signature_of(each) for each in net.operators[before:]]
     return lines, {str(blob): str(gradient) for blob, gradient in gradients.items()}
 
 

@@ -21,6 +21,7 @@ from procession import (
     core,
     operator,
 )
+from procession.graph.operator import signature_of
 from procession.operators import REGISTRY
 
 
@@ -43,7 +44,7 @@ def pair():
 
 
 def lines(net):
-    return [str(each) for each in net.operators]
+    return [signature_of(each) for each in net.operators]
 
 
 # Names.
@@ -136,7 +137,7 @@ def test_operators_are_methods():
     assert isinstance(y, BlobReference)
     assert y.Net() is net
     [made] = net.operators
-    assert (made.type, made.inputs, made.outputs) == ("FC", ("x", "w", "b"), ("y",))
+    assert (made.type, made.input, made.output) == ("FC", ["x", "w", "b"], ["y"])
     assert dict(made.arguments) == {"axis": 1}
     assert made.name == "first"
     assert Path(made.source[0]) == Path(__file__)
@@ -269,8 +270,9 @@ def test_blobs_of_a_net():
     net.Relu("x", "y")
     assert net.BlobIsDefined("x")
     assert net.BlobIsDefined(BlobReference("y"))
-    assert net.UsesBlob("y")
-    assert not net.UsesBlob("z")
+    assert net.UsesBlob("x")
+    # Written is not used.
+    assert not net.UsesBlob("y")
     assert net.UsedBlobNames() == {"x", "y"}
     assert net.GetBlobRef("y").Net() is net
     with pytest.raises(BlobNotFoundError, match="net 'n' defines no blob 'why'") as caught:
@@ -282,7 +284,7 @@ def test_blobs_of_a_net():
 def test_declared_inputs():
     net = Net("n")
     assert net.AddExternalInput("a") == "a"
-    assert net.AddExternalInput("b", BlobReference("c")) == ("b", "c")
+    assert net.AddExternalInput("b", BlobReference("c")) == ["b", "c"]
     assert net.external_inputs == ["a", "b", "c"]
     assert net.declared_inputs == {"a", "b", "c"}
     with pytest.raises(GraphError, match="already has an input 'a'"):
@@ -306,7 +308,7 @@ def test_external_outputs():
     y = net.Relu("x", "y")
     net.AddExternalOutput(y)
     net.AddExternalOutput("x", "y")
-    assert net.external_outputs == ["y", "x"]
+    assert net.external_outputs == ["y", "x", "y"]
     with pytest.raises(BlobNotFoundError, match="Did you mean"):
         net.AddExternalOutput("yy")
 
@@ -327,7 +329,7 @@ def test_external_outputs():
         (np.int32([1, 2]), {}, "GivenTensorIntFill", np.int32([1, 2])),
         (np.int8([-1]), {}, "GivenTensorInt64Fill", np.int64([-1])),
         (np.uint8([255]), {}, "GivenTensorInt64Fill", np.int64([255])),
-        (True, {}, "GivenTensorBoolFill", np.bool_(True)),
+        (True, {}, "ConstantFill", np.bool_(True)),
         ([True, False], {}, "GivenTensorBoolFill", np.array([True, False])),
         (2, {"dtype": np.int32}, "GivenTensorIntFill", np.int32(2)),
         (1, {"dtype": core.DataType.FLOAT}, "GivenTensorFill", np.float32(1)),
@@ -441,7 +443,7 @@ def test_clone(chain):
     assert copied.declared_inputs == {"u"}
     assert copied.external_outputs == ["c"]
     assert copied.get_attributes("k") == [1]
-    assert copied.seed == (7, True)
+    assert seeds(copied) == [7, 8]
     copied.Relu("c", "d")
     copied.add_attribute("k", 2)
     assert len(chain.operators) == 2
@@ -465,9 +467,11 @@ def test_clone_with_other_blobs(chain):
 def test_clone_of_some_operators(chain):
     copied = chain.Clone("m", op_id_mask=[1])
     assert lines(copied) == ["Scale(b) -> c"]
-    assert "b" in copied.external_inputs
+    # What comes from outside is as it was, unless asked.
+    assert copied.external_inputs == ["a", "u"]
     assert copied.external_outputs == ["c"]
-    assert chain.Clone("o", op_id_mask=[0]).external_outputs == []
+    copied = chain.Clone("o", op_id_mask=[1], update_external_list=True)
+    assert (copied.external_inputs, copied.external_outputs) == (["b"], ["c"])
 
 
 def test_net_of_a_net(chain):
@@ -494,13 +498,40 @@ def test_a_net_can_be_appended_to_itself(chain):
 # What else a net knows.
 
 
+def seeds(net):
+    return [op.device_option.random_seed for op in net.operators]
+
+
 def test_seed():
     net = Net("n")
-    assert net.seed is None
+    for _ in range(3):
+        net.UniformFill([], 1, shape=[2])
+    assert not any(op.device_option.HasField("random_seed") for op in net.operators)
     net.set_rand_seed()
-    assert net.seed == (100, True)
+    assert seeds(net) == [100, 101, 102]
     net.set_rand_seed(7, sequence_seed=False)
-    assert net.seed == (7, False)
+    assert seeds(net) == [7, 7, 7]
+    # Random ones that are added later have one, too.
+    net.UniformFill([], 1, shape=[2], random_seed=5)
+    net.UniformFill([], 1, shape=[2])
+    net.Relu("x")
+    assert seeds(net) == [7, 7, 7, 5, 7, 0]
+    net.set_rand_seed(3)
+    copied = net.Clone()
+    copied.UniformFill([], 1, shape=[2])
+    assert seeds(copied) == [3, 4, 5, 6, 7, 8, 9]
+    with pytest.raises(GraphError, match="not both"):
+        net.set_rand_seed(7, seed_on_op_def=True)
+
+
+def test_seeds_of_definitions():
+    nets = [Net("n"), Net("n")]
+    for net in nets:
+        net.UniformFill([], "x", shape=[2])
+        net.UniformFill([], "y", shape=[2])
+        net.set_rand_seed(3, sequence_seed=False, seed_on_op_def=True)
+    assert seeds(nets[0]) == seeds(nets[1])
+    assert len(set(seeds(nets[0]))) == 2
 
 
 def test_attributes():

@@ -5,8 +5,15 @@ import threading
 
 import pytest
 
-from procession import Cluster, GraphError, Net, Node, Task, TaskGroup, core
-from procession.graph.scope import CurrentNameScope, DefaultManaged, Managed, NameScope
+from procession import Cluster, Net, Node, Task, TaskGroup, core
+from procession.errors import ContextError
+from procession.graph.scope import (
+    CurrentNameScope,
+    DefaultManaged,
+    EmptyNameScope,
+    Managed,
+    NameScope,
+)
 
 
 def test_there_is_no_scope_at_first():
@@ -27,6 +34,8 @@ def test_scopes_nest():
     [
         ("r", True, "r/"),
         ("", True, ""),
+        (None, True, ""),
+        (None, False, "s/t/"),
         ("", False, "s/t/"),
         ("a/b", False, "s/t/a/b/"),
     ],
@@ -44,7 +53,18 @@ def test_a_scope_ends_with_an_error():
     assert CurrentNameScope() == ""
 
 
-@pytest.mark.parametrize("prefix", [None, 3, b"a"])
+def test_no_scope_inside_of_one():
+    with NameScope("a"):
+        with EmptyNameScope():
+            assert CurrentNameScope() == ""
+            with NameScope("b"):
+                assert CurrentNameScope() == "b/"
+        with pytest.raises(KeyError), EmptyNameScope():
+            raise KeyError
+        assert CurrentNameScope() == "a/"
+
+
+@pytest.mark.parametrize("prefix", [3, b"a"])
 def test_a_scope_is_a_string(prefix):
     with pytest.raises(TypeError, match="NameScope takes a string"), NameScope(prefix):
         pass
@@ -58,7 +78,7 @@ def test_strings_are_scoped_and_references_are_not():
         assert core.ScopedName("x") == "s/x"
         assert core.ScopedBlobReference("x", net) == "s/x"
         assert core.ScopedBlobReference("x", net).Net() is net
-    assert net.operators[0].inputs == ("a", "s/b")
+    assert list(net.Proto().op[0].input) == ["a", "s/b"]
     assert out == "s/c"
 
 
@@ -112,7 +132,7 @@ def test_one_can_be_entered_twice():
 
 def test_none_is_current_outside():
     with pytest.raises(
-        GraphError, match="no current TaskGroup: this belongs in a `with TaskGroup`"
+        ContextError, match="no current TaskGroup: this belongs in a `with TaskGroup`"
     ):
         TaskGroup.current()
     assert Task.current(required=False) is None
@@ -121,7 +141,22 @@ def test_none_is_current_outside():
 def test_some_have_a_default():
     assert str(Node.current()) == "local"
     assert Cluster.current().nodes() == []
-    assert Cluster.current() is not Cluster.current()
+
+
+def test_a_default_is_kept_by_its_thread():
+    class Mine(DefaultManaged):
+        pass
+
+    found = []
+    assert Mine.current(required=False) is None
+    assert Mine.current() is Mine.current() is Mine.current(required=False)
+    thread = threading.Thread(target=lambda: found.append(Mine.current()))
+    thread.start()
+    thread.join()
+    assert found[0] is not Mine.current()
+    with Mine() as inner:
+        assert Mine.current() is inner
+    assert Mine.current() is not inner
 
 
 def test_classes_have_stacks_of_their_own():
@@ -142,3 +177,53 @@ def test_what_is_current_ends_with_an_error():
     with pytest.raises(KeyError), TaskGroup():
         raise KeyError
     assert TaskGroup.current(required=False) is None
+
+
+def test_an_object_is_current_for_its_bases_as_well():
+    class Base(Managed):
+        pass
+
+    class Derived(Base):
+        pass
+
+    with Base() as base, Derived() as derived:
+        assert Base.current() is Derived.current() is derived
+        with Base() as inner:
+            assert (Base.current(), Derived.current()) == (inner, derived)
+        assert Managed.current(required=False) is None
+    with base:
+        assert Derived.current(required=False) is None
+
+
+def test_blocks_are_left_in_order():
+    first, second = TaskGroup(), TaskGroup()
+    with first:
+        with pytest.raises(ContextError, match="another order"):
+            second.__exit__()
+        assert TaskGroup.current() is first
+
+
+def test_one_of_another_class_is_not_current():
+    with pytest.raises(ContextError, match=r"TaskGroup.current takes a TaskGroup, not 'g'"):
+        TaskGroup.current("g")
+
+
+def test_one_can_decorate_a_function():
+    class Mine(Managed):
+        pass
+
+    mine = Mine()
+
+    @mine
+    def current(add):
+        """What it says."""
+        return Mine.current(), add
+
+    assert (current.__name__, current.__doc__) == ("current", "What it says.")
+    assert current(add=1) == (mine, 1)
+    assert Mine.current(required=False) is None
+
+
+def test_errors_are_those_that_scripts_catch():
+    with pytest.raises(AssertionError):
+        TaskGroup.current()

@@ -77,7 +77,7 @@ def test_nested_lists_are_refused(nets):
         execution_step("s", [nets])
 
 
-@pytest.mark.parametrize("part", ["net", 3, None, ["net"], [Plan("p")]])
+@pytest.mark.parametrize("part", ["net", 3, ["net"], [Plan("p")]])
 def test_other_things_are_refused(part):
     with pytest.raises(RunnableTypeError, match="step 's': a step is made of nets and steps, not"):
         execution_step("s", part)
@@ -143,7 +143,7 @@ def test_nets_and_steps_do_not_mix(nets):
     with pytest.raises(GraphError, match="runs nets; it cannot run steps"):
         ExecutionStep("s", nets).AddSubstep(ExecutionStep("t"))
     step = ExecutionStep("s")
-    step.AddSubstep(ExecutionStep("t"))
+    assert step.AddSubstep(ExecutionStep("t", nets)) is step
     with pytest.raises(GraphError, match="runs steps; it cannot run nets"):
         step.AddNet(nets[0])
 
@@ -169,7 +169,7 @@ def test_parts_are_checked(nets):
         lambda step: step.SetCreateWorkspace(True),
         lambda step: step.RunEveryMillis(5),
         lambda step: step.SetReportNet(Net("r"), 1),
-        lambda step: execution_step("around", step) and step.AddNet(Net("y")),
+        lambda step: step.AddNet(Net("y")).AddNet(Net("z")),
     ],
 )
 def test_every_change_counts(change):
@@ -184,7 +184,7 @@ def test_attributes_of_all_nets(nets):
     nets[1].add_attribute("k", 2)
     nets[1].add_attribute("k", 3)
     inner = execution_step("inner", nets)
-    assert execution_step("outer", [inner, nets[0]]).get_all_attributes("k") == [1, 2, 3, 1]
+    assert execution_step("outer", [inner, nets[0]]).get_all_attributes("k") == [1, 2, 3]
     assert inner.get_all_attributes("none") == []
 
 
@@ -194,6 +194,59 @@ def test_to_execution_step(nets):
     assert core.to_execution_step(nets[0]).Nets() == [nets[0]]
     assert core.to_execution_step(nets, "called").Name() == "called"
     assert core.to_execution_step(nets).Name() == "step_1"
+
+
+def test_a_step_that_is_part_of_something_stays_as_it_is(nets):
+    inner = ExecutionStep("inner", nets)
+    execution_step("outer", inner)
+    changes = [
+        lambda: inner.AddNet(nets[0]),
+        lambda: inner.SetIter(2),
+        lambda: inner.SetShouldStopBlob("b"),
+        lambda: inner.SetOnlyOnce(True),
+        lambda: inner.SetConcurrentSubsteps(True),
+        lambda: inner.SetNumConcurrentInstances(2),
+        lambda: inner.SetCreateWorkspace(True),
+        lambda: inner.RunEveryMillis(5),
+        lambda: inner.SetReportNet(nets[0], 1),
+    ]
+    for change in changes:
+        with pytest.raises(GraphError, match="'inner' has been put into step 'outer'"):
+            change()
+    assert inner.Proto() == ExecutionStep("inner", nets).Proto()
+    again = ExecutionStep("again", nets)
+    Plan(again)
+    with pytest.raises(GraphError, match="has been put into plan 'again'"):
+        again.SetIter(1)
+    # It can be part of more.
+    assert execution_step("more", [inner, again]).Substeps() == [inner, again]
+
+
+def test_steps_that_run_nothing_are_left_out(nets):
+    empty, full = ExecutionStep("empty"), ExecutionStep("full", nets)
+    outer = execution_step("outer", [empty, full, execution_step("none", None)])
+    assert outer.Substeps() == [full]
+    plan = Plan("p")
+    plan.AddStep(ExecutionStep("empty"))
+    plan.AddStep(outer)
+    assert plan.Steps() == [outer]
+    # What was left out cannot be filled afterwards: nobody would see it.
+    with pytest.raises(GraphError, match="it cannot be changed"):
+        empty.AddNet(nets[0])
+
+
+def test_nets_are_those_of_all_substeps_each_once(nets):
+    report = Net("r")
+    inner = execution_step("inner", [nets[1], nets[1]], report_net=report, report_interval=1)
+    outer = execution_step("outer", [inner, nets[0], inner])
+    assert outer.Nets() == [nets[1], report, nets[0]]
+    assert inner.Proto().network == ["b", "b"]
+
+
+def test_the_message_says_once_where_execution_step_was_told_nothing(nets):
+    assert execution_step("s", nets).Proto().num_iter == 1
+    assert not ExecutionStep("s", nets).Proto().HasField("num_iter")
+    assert not execution_step("s", nets, should_stop_blob="b").Proto().HasField("num_iter")
 
 
 # Plans.

@@ -94,7 +94,7 @@ def test_the_step_of_a_task():
     step = ExecutionStep("s", net)
     assert Task(step=step).get_step() is step
     assert Task(step=net).get_step().Nets() == [net]
-    assert Task(step=[net, net]).get_step().Nets() == [net, net]
+    assert Task(step=[net, net]).get_step().body == (net, net)
     assert Task().get_step().body == ()
     task = Task()
     task.set_step(net)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,10 @@ STEADY = settings(derandomize=True, deadline=None, database=None)
 X = np.linspace(-3, 3, 13, dtype=np.float32)
 
 
+def below(x):
+    return 1.6732632423543772 * (np.exp(x) - 1)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "expected"),
     [
@@ -20,12 +26,33 @@ X = np.linspace(-3, 3, 13, dtype=np.float32)
         ("LeakyRelu", {"alpha": 0.5}, lambda x: np.where(x > 0, x, 0.5 * x)),
         ("Sigmoid", {}, lambda x: 1 / (1 + np.exp(-x))),
         ("Tanh", {}, np.tanh),
+        ("ReluN", {}, lambda x: np.clip(x, 0, 6)),
+        ("ReluN", {"n": 1.5}, lambda x: np.clip(x, 0, 1.5)),
+        ("ThresholdedRelu", {}, lambda x: np.where(x > 1, x, 0)),
+        ("ThresholdedRelu", {"alpha": -1.2}, lambda x: np.where(x > -1.2, x, 0)),
+        ("HardSigmoid", {}, lambda x: np.clip(0.2 * x + 0.5, 0, 1)),
+        ("HardSigmoid", {"alpha": 0.5, "beta": 0.1}, lambda x: np.clip(0.5 * x + 0.1, 0, 1)),
+        ("Elu", {}, lambda x: np.where(x > 0, x, np.exp(x) - 1)),
+        ("Elu", {"alpha": 0.3}, lambda x: np.where(x > 0, x, 0.3 * (np.exp(x) - 1))),
+        ("Selu", {}, lambda x: 1.0507009873554805 * np.where(x > 0, x, below(x))),
+        ("Selu", {"alpha": 1.0, "scale": 2.0}, lambda x: 2 * np.where(x > 0, x, np.exp(x) - 1)),
+        ("Softplus", {}, lambda x: np.log1p(np.exp(x))),
+        ("Softsign", {}, lambda x: x / (1 + np.abs(x))),
+        ("Swish", {}, lambda x: x / (1 + np.exp(-x))),
+        ("Mish", {}, lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+        ("Gelu", {}, lambda x: x * np.array([(1 + math.erf(v / 2**0.5)) / 2 for v in x])),
+        ("StumpFunc", {"high_value": 2.0}, lambda x: np.where(x > 0, 2, 0)),
+        (
+            "StumpFunc",
+            {"threshold": 1.2, "low_value": -1.0, "high_value": 2.0},
+            lambda x: np.where(x > 1.2, 2, -1),
+        ),
     ],
 )
 def test_values(name, arguments, expected):
     y = run_operator(name, X, **arguments)
     assert y.dtype == np.float32
-    np.testing.assert_allclose(y, expected(X.astype(np.float64)), rtol=1e-6)
+    np.testing.assert_allclose(y, expected(X.astype(np.float64)), rtol=2e-6, atol=1e-7)
 
 
 def test_relu_keeps_integers_and_nan():
@@ -89,3 +116,54 @@ def test_gradients_at_the_kink():
     np.testing.assert_array_equal(run_operator("ReluGradient", y, dy), [0, 0, 5])
     dx = run_operator("LeakyReluGradient", y, dy, alpha=0.5)
     np.testing.assert_array_equal(dx, [1.5, 2, 5])
+
+
+def test_the_fast_gelu_is_nearly_the_exact_one():
+    fast, exact = (run_operator("Gelu", X, fast_gelu=each) for each in (1, 0))
+    np.testing.assert_allclose(fast, exact, atol=1e-3)
+    assert (fast != exact).any()
+
+
+@pytest.mark.parametrize("name", ["Elu", "Gelu", "Mish", "Selu", "Softplus", "Softsign", "Swish"])
+def test_far_out_there_are_no_surprises(name):
+    y = run_operator(name, np.float32([-1e4, 1e4]))
+    ends = {"Elu": [-1, 1e4], "Selu": [-1.7580993, 1e4 * 1.050701], "Softsign": [-1, 1]}
+    np.testing.assert_allclose(y, ends.get(name, [0, 1e4]), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "order", "axis"),
+    [((2, 3), "NCHW", 1), ((2, 3, 4), "NCHW", 1), ((2, 4, 3), "NHWC", 2), ((2, 3), "NHWC", 1)],
+)
+def test_prelu_has_a_slope_per_channel(shape, order, axis):
+    x = np.linspace(-2, 1, math.prod(shape), dtype=np.float32).reshape(shape)
+    slopes = np.float32([0.1, 0.2, 0.3])
+    wide = slopes.reshape([-1 if each == axis else 1 for each in range(len(shape))])
+    y = run_operator("PRelu", x, slopes, order=order)
+    np.testing.assert_allclose(y, np.where(x > 0, x, x * wide), rtol=1e-6)
+    y = run_operator("PRelu", x, slopes[:1], order=order)
+    np.testing.assert_allclose(y, np.where(x > 0, x, x * slopes[0]), rtol=1e-6)
+
+
+def test_prelu_slopes_must_fit():
+    with pytest.raises(ValueError, match=r"2 slopes for X \(2, 3\) with order='NCHW'"):
+        run_operator("PRelu", np.ones((2, 3), np.float32), np.ones(2, np.float32))
+
+
+def test_glu():
+    x = np.arange(16, dtype=np.float32).reshape(4, 4) / 8
+    sigmoid = 1 / (1 + np.exp(-x))
+    y = run_operator("Glu", x)
+    np.testing.assert_allclose(y, x[:, :2] * sigmoid[:, 2:], rtol=1e-6)
+    y = run_operator("Glu", x, dim=0)
+    np.testing.assert_allclose(y, x[:2] * sigmoid[2:], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"dimension -1 of X \(3,\) has no two halves"):
+        run_operator("Glu", x[0, :3])
+    with pytest.raises(ValueError, match="has no dimension 2"):
+        run_operator("Glu", x, dim=2)
+
+
+def test_stump_index():
+    low, high = run_operator("StumpFuncIndex", np.float32([[1, 5], [7, 2]]), threshold=2.0)
+    assert (low.dtype, low.tolist()) == (np.int64, [0, 3])
+    assert (high.dtype, high.tolist()) == (np.int64, [1, 2])

@@ -19,9 +19,20 @@ def test_numbers_and_names(number, dtype):
     assert numpy_dtype(DataType(number).name.lower()) == np.dtype(dtype)
 
 
+def test_names_may_be_bytes():
+    assert numpy_dtype(b"int32") == np.int32
+
+
 def test_every_number_is_covered():
-    assert [numpy_dtype(each).kind for each in DataType]
-    assert len(DataType) == 12
+    none = {DataType.UNDEFINED, DataType.ZERO_COLLISION_HASH}
+    assert [numpy_dtype(each).kind for each in DataType if each not in none]
+    assert len(DataType) == 14
+
+
+@pytest.mark.parametrize("value", [DataType.UNDEFINED, "ZERO_COLLISION_HASH"])
+def test_some_have_no_type(value):
+    with pytest.raises(ValueError, match="of a data type"):
+        numpy_dtype(value)
 
 
 @pytest.mark.parametrize(

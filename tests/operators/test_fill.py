@@ -6,7 +6,6 @@ from procession.testing.gradcheck import run_operator
 
 LIKE = np.zeros((3, 2), np.float64)
 RANDOM = ["UniformFill", "UniformIntFill", "GaussianFill", "XavierFill", "MSRAFill"]
-MANY = [400, 300]
 
 
 @pytest.mark.parametrize(
@@ -82,105 +81,6 @@ def test_a_shape_may_be_one_number():
     assert run_operator("ConstantFill", shape=3).shape == (3,)
 
 
-@pytest.mark.parametrize(
-    ("name", "values", "dtype"),
-    [
-        ("GivenTensorFill", [1.5, 2], np.float32),
-        ("GivenTensorDoubleFill", [1.5, 2], np.float64),
-        ("GivenTensorIntFill", [1, 2.0], np.int32),
-        ("GivenTensorInt64Fill", [1, 1 << 40], np.int64),
-        ("GivenTensorBoolFill", [True, False], np.bool_),
-        ("GivenTensorStringFill", ["a", "long one"], object),
-    ],
-)
-def test_given_values(name, values, dtype):
-    for given in (values, tuple(values), np.array(values, dtype)):
-        x = run_operator(name, values=given, shape=[2, 1])
-        assert (x.dtype, x.shape) == (dtype, (2, 1))
-        assert x.reshape(-1).tolist() == values
-    assert run_operator(name, np.zeros(2), values=values).shape == (2,)
-
-
-def test_given_values_in_row_major_order():
-    x = run_operator("GivenTensorFill", values=[[1, 2], [3, 4]], shape=[4])
-    assert x.tolist() == [1, 2, 3, 4]
-
-
-def test_given_values_are_copied():
-    values = np.ones(3, np.float32)
-    assert not np.may_share_memory(
-        run_operator("GivenTensorFill", values=values, shape=[3]), values
-    )
-
-
-def test_given_errors():
-    with pytest.raises(ValueError, match=r"2 values for the shape \(3,\), which has 3"):
-        run_operator("GivenTensorFill", values=[1, 2], shape=[3])
-    with pytest.raises(ValueError, match=r"1\.5 does not fit into int32"):
-        run_operator("GivenTensorIntFill", values=[1, 1.5], shape=[2])
-
-
-@pytest.mark.parametrize("name", RANDOM)
-def test_random_fills_use_their_generator(name):
-    first, again = (run_operator(name, shape=[3, 4], rng=5) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-    assert first.dtype == (np.int32 if name == "UniformIntFill" else np.float32)
-    generator = np.random.default_rng(5)
-    run_operator(name, shape=[3, 4], rng=generator)
-    other = run_operator(name, shape=[3, 4], rng=generator)
-    assert (other != first).any()
-
-
-def test_uniform():
-    x = run_operator("UniformFill", shape=MANY, min=2.0, max=3.0)
-    assert x.min() >= 2
-    assert x.max() <= 3
-    assert x.mean() == pytest.approx(2.5, abs=0.01)
-    x = run_operator("UniformFill", LIKE, np.float32(5), np.float32(6))
-    assert x.shape == (3, 2)
-    assert ((x >= 5) & (x <= 6)).all()
-
-
-def test_uniform_int_includes_both_ends():
-    x = run_operator("UniformIntFill", shape=MANY, min=2, max=4)
-    assert np.unique(x).tolist() == [2, 3, 4]
-    assert np.unique(run_operator("UniformIntFill", shape=MANY)).tolist() == [0, 1]
-
-
-@pytest.mark.parametrize("name", ["UniformFill", "UniformIntFill"])
-@pytest.mark.parametrize("high", [2, 1])
-def test_uniform_needs_an_interval(name, high):
-    with pytest.raises(ValueError, match=f"min=2 is not below max={high}"):
-        run_operator(name, min=2, max=high)
-
-
-def test_gaussian():
-    x = run_operator("GaussianFill", shape=MANY, mean=3.0, std=0.5)
-    assert x.mean() == pytest.approx(3, abs=0.01)
-    assert x.std() == pytest.approx(0.5, abs=0.01)
-    with pytest.raises(ValueError, match="std=0 is not positive"):
-        run_operator("GaussianFill", std=0)
-
-
-@pytest.mark.parametrize("shape", [(400, 300), (40, 30, 10)])
-def test_xavier(shape):
-    x = run_operator("XavierFill", shape=shape)
-    bound = np.sqrt(3 / 300)
-    assert np.abs(x).max() == pytest.approx(bound, rel=0.01)
-    assert x.std() == pytest.approx(bound / np.sqrt(3), rel=0.02)
-
-
-@pytest.mark.parametrize("shape", [(400, 300), (40, 30, 10)])
-def test_msra(shape):
-    assert run_operator("MSRAFill", shape=shape).std() == pytest.approx(np.sqrt(2 / 400), rel=0.05)
-
-
-@pytest.mark.parametrize(("name", "shape"), [("XavierFill", []), ("MSRAFill", [3])])
-def test_too_few_dimensions(name, shape):
-    with pytest.raises(ValueError, match=f"{name} wants"):
-        run_operator(name, shape=shape)
-
-
 def test_range():
     x = run_operator("RangeFill", shape=[2, 3])
     assert x.dtype == np.float32
@@ -193,3 +93,71 @@ def test_constant_ignores_an_out_of_another_shape():
     kernel = REGISTRY["ConstantFill"].kernel
     assert kernel(np.array([2]), value=1.0, input_as_shape=True, out=out).shape == (2,)
     assert kernel(np.array([3]), value=1.0, input_as_shape=True, out=out) is out
+
+
+def test_constant_takes_its_value_from_a_second_input():
+    x = run_operator("ConstantFill", LIKE, np.float32([7]), value=3.0)
+    assert (x.dtype, x.shape, x.max(), x.min()) == (np.float32, (3, 2), 7, 7)
+    x = run_operator("ConstantFill", np.array([2]), np.array(7), input_as_shape=1, dtype=10)
+    assert (x.dtype, x.tolist()) == (np.int64, [7, 7])
+    with pytest.raises(ValueError, match=r"the second input is the value, one number, not \(2,\)"):
+        run_operator("ConstantFill", LIKE, np.float32([7, 8]))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "limits", [(4,), (2, 7), (7, 2), (1, 9, 3), (9, 1, -3), (0,), (-3,), (5, 5, 2)]
+)
+def test_ranges_are_those_of_python(dtype, limits):
+    x = run_operator("Range", *(np.array([each], dtype) for each in limits))
+    assert x.dtype == dtype
+    assert x.tolist() == list(range(*limits))
+
+
+def test_range_of_fractions():
+    x = run_operator("Range", np.float32(0.5), np.float32(2.25), np.float32(0.5))
+    assert x.tolist() == [0.5, 1, 1.5, 2]
+
+
+def test_range_near_the_limits_of_integers():
+    limits = [np.array(each, np.int8) for each in (-100, 100, 50)]
+    assert run_operator("Range", *limits).tolist() == [-100, -50, 0, 50]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        ([np.array([1, 2])], ValueError, r"input 0 must be a single number, not of shape \(2,\)"),
+        ([np.array(1), np.float32(2)], TypeError, "input 1 is float32, input 0 is int64"),
+        ([np.array(1), np.array(2), np.array(0)], ValueError, "the step is 0"),
+    ],
+)
+def test_range_errors(inputs, error, message):
+    with pytest.raises(error, match=message):
+        run_operator("Range", *inputs)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 3), (3, 2), (2, 2, 2)])
+def test_diagonal(shape):
+    x = run_operator("DiagonalFill", shape=shape, value=2)
+    assert (x.dtype, x.shape) == (np.int64, shape)
+    expected = [2 if len(set(index)) == 1 else 0 for index in np.ndindex(shape)]
+    assert x.reshape(-1).tolist() == expected
+
+
+def test_diagonal_types():
+    assert run_operator("DiagonalFill", shape=[2, 2]).dtype == np.float32
+    assert run_operator("DiagonalFill", np.zeros((2, 2)), value=1.5).dtype == np.float32
+    x = run_operator("DiagonalFill", shape=[2, 2], value=True, dtype=5)
+    assert x.tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 2)])
+def test_no_diagonal(shape):
+    with pytest.raises(ValueError, match="has no diagonal"):
+        run_operator("DiagonalFill", shape=shape, value=1)
+
+
+def test_float16_constant():
+    x = run_operator("Float16ConstantFill", shape=[2], value=1.5)
+    assert (x.dtype, x.tolist()) == (np.float16, [1.5, 1.5])

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 
+from procession import BlobNotFoundError, LocalSession, Net, Workspace
 from procession.testing.gradcheck import KernelContext, run_operator
 
 
@@ -86,3 +87,66 @@ def test_print_to_file(tmp_path, monkeypatch, capsys):
 def test_print_errors(arguments):
     with pytest.raises(ValueError, match=r"every_n=.* must be positive, limit=.* not negative"):
         run_operator("Print", np.array(1), **arguments)
+
+
+def test_is_empty_and_has_elements():
+    for size, empty in ((0, True), (3, False)):
+        answer = run_operator("IsEmpty", np.zeros(size))
+        assert (answer.dtype, answer.shape, bool(answer)) == (bool, (), empty)
+        assert bool(run_operator("HasElements", np.zeros(size))) is not empty
+    assert run_operator("HasElements", np.zeros(0), np.zeros(1))
+    assert not run_operator("HasElements", np.zeros(0), np.zeros((0, 3)))
+    assert not run_operator("IsEmpty", "text")
+
+
+@pytest.mark.parametrize("x", [np.array(True), np.array([2, 1]), np.zeros(0, bool)])
+def test_assert_passes(x):
+    assert run_operator("Assert", x) is None
+
+
+def test_assert_fails():
+    with pytest.raises(AssertionError, match="element 1 of the condition is false"):
+        run_operator("Assert", np.array([True, False]))
+    with pytest.raises(AssertionError, match=r"^too many$"):
+        run_operator("Assert", np.array(0), error_msg="too many")
+
+
+@pytest.mark.parametrize("name", ["Fail", "ThrowException"])
+def test_operators_that_fail(name):
+    with pytest.raises(RuntimeError, match=f"an operator {name} was run"):
+        run_operator(name)
+
+
+def test_free_and_names():
+    net = Net("net")
+    net.FeedBlob([], "text", value="some text")
+    net.ConstantFill([], "x", shape=[100_000])
+    net.GetAllBlobNames([], "before")
+    net.Free(["x", "text"], ["x", "text"])
+    again = Net("again")
+    again.Relu("x", "y")
+    with LocalSession() as session:
+        session.run(net)
+        workspace = session.workspace()
+        assert workspace.names() == ["before"]
+        assert workspace.fetch_blob("before").tolist() == ["text", "x"]
+        with pytest.raises(BlobNotFoundError, match="no blob 'x'"):
+            session.run(again)
+        session.run(net)
+        assert workspace.fetch_blob("before").tolist() == ["before", "text", "x"]
+
+
+def test_free_is_in_place():
+    with pytest.raises(ValueError, match="the outputs must be the inputs"):
+        run_operator("Free", np.zeros(1), context=KernelContext(("x",), ("y",), Workspace()))
+
+
+def test_names_of_a_child():
+    workspace = Workspace()
+    workspace.feed_blob("outer", 1)
+    child = workspace.child()
+    child.feed_blob("inner", 2)
+    context = KernelContext((), ("names",), child)
+    assert run_operator("GetAllBlobNames", context=context).tolist() == ["inner", "outer"]
+    names = run_operator("GetAllBlobNames", include_shared=False, context=context)
+    assert names.tolist() == ["inner"]

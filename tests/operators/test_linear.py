@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from procession.operators import REGISTRY
 from procession.testing.gradcheck import run_operator
 
 
@@ -99,3 +100,53 @@ def test_fc_gradient_is_in_the_order_w_b_x():
 def test_fc_gradient_errors():
     with pytest.raises(ValueError, match=r"dY \(2, 5\) is no gradient for X \(2, 3\)"):
         run_operator("FCGradient", numbers(2, 3), numbers(4, 3), numbers(2, 5))
+
+
+@pytest.mark.parametrize("trans_a", [0, 1])
+@pytest.mark.parametrize("trans_b", [0, 1])
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_batch_matmul(batch, trans_a, trans_b):
+    a, b = numbers(*batch, 3, 4), numbers(*batch, 4, 5)
+    expected = a @ b
+    a = a.swapaxes(-1, -2) if trans_a else a
+    b = b.swapaxes(-1, -2) if trans_b else b
+    y = run_operator("BatchMatMul", a, b, trans_a=trans_a, trans_b=trans_b)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_matmul_broadcasts_if_told():
+    a, b = numbers(2, 1, 3, 4), numbers(5, 4, 2)
+    np.testing.assert_allclose(run_operator("BatchMatMul", a, b, broadcast=1), a @ b, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"differ before their matrices \(broadcast=1"):
+        run_operator("BatchMatMul", a, b)
+    assert REGISTRY["BatchMatMul"].rules(2, {"broadcast": 1}) is None
+
+
+def test_batch_matmul_of_vectors():
+    v, w, m = numbers(4), numbers(4), numbers(2, 3, 4)
+    y = run_operator("BatchMatMul", v, w)
+    assert y.shape == (1,)
+    np.testing.assert_allclose(y, [v @ w], rtol=1e-5)
+    np.testing.assert_allclose(run_operator("BatchMatMul", m, w), m @ w, rtol=1e-5)
+    y = run_operator("BatchMatMul", v, m, trans_b=1)
+    np.testing.assert_allclose(y, m @ v, rtol=1e-5)
+    with pytest.raises(ValueError, match="one dimension at least"):
+        run_operator("BatchMatMul", np.float32(1), v)
+
+
+def test_elementwise_linear():
+    x, w, b = numbers(2, 3, 4), numbers(12), numbers(12)
+    expected = x * w.reshape(3, 4) + b.reshape(3, 4)
+    np.testing.assert_allclose(run_operator("ElementwiseLinear", x, w, b), expected, rtol=1e-6)
+    y = run_operator("ElementwiseLinear", x, w[:4], b[:4], axis=2)
+    np.testing.assert_allclose(y, x * w[:4] + b[:4], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"asks for \(12,\)"):
+        run_operator("ElementwiseLinear", x, w[:4], b[:4])
+
+
+def test_row_mul():
+    x, w = numbers(2, 3, 4), numbers(2)
+    np.testing.assert_array_equal(run_operator("RowMul", x, w), x * w[:, None, None])
+    with pytest.raises(ValueError, match=r"w is \(3,\)"):
+        run_operator("RowMul", x, numbers(3))

@@ -46,3 +46,84 @@ def test_truth_tables(name):
 def test_not():
     assert run_operator("Not", np.array([True, False])).tolist() == [False, True]
     assert run_operator("Not", np.array([2.0, 0.0])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("BitwiseAnd", np.bitwise_and),
+        ("BitwiseOr", np.bitwise_or),
+        ("BitwiseXor", np.bitwise_xor),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.bool_, np.int32, np.int64])
+def test_bits(name, function, dtype):
+    a, b = np.array([[0, 1, 6], [5, 3, -1]]).astype(dtype), np.array([3, 1, 5]).astype(dtype)
+    y = run_operator(name, a, b)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, function(a, b))
+    y = run_operator(name, a, b[:2], broadcast=1, axis=0)
+    np.testing.assert_array_equal(y, function(a, b[:2, None]))
+
+
+def test_is_nan():
+    y = run_operator("IsNaN", np.float32([1, np.nan, np.inf]))
+    assert (y.dtype, y.tolist()) == (np.uint8, [0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("x", "value", "expected"),
+    [
+        (np.array([1, 2, 3]), [3, 1], [True, False, True]),
+        (np.int32([1, 2, 3]), (5,), [False, False, False]),
+        (np.array([True, False]), [True], [True, False]),
+        (np.array(["a", b"b", "c"], object), ["b", b"c"], [False, True, True]),
+    ],
+)
+def test_members(x, value, expected):
+    assert run_operator("IsMemberOf", x, value=value).tolist() == expected
+    square = run_operator("IsMemberOf", np.stack([x, x]), value=value)
+    assert square.tolist() == [expected, expected]
+
+
+def test_members_must_fit():
+    with pytest.raises(TypeError, match="not for float32"):
+        run_operator("IsMemberOf", np.float32([1]), value=[1])
+    with pytest.raises(ValueError, match="does not fit into int32"):
+        run_operator("IsMemberOf", np.int32([1]), value=[1.5])
+
+
+A, B = np.arange(6).reshape(2, 3), -np.arange(6).reshape(2, 3)
+CHOICE = np.array([True, False])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_, object])
+def test_where(dtype):
+    a, b = A.astype(dtype), B.astype(dtype)
+    condition = np.array([[True, False, True], [False, True, False]])
+    y = run_operator("Where", condition, a, b)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, np.where(condition, a, b))
+
+
+def test_choosing_rows():
+    for y in (
+        run_operator("Where", CHOICE, A, B, broadcast_on_rows=1),
+        run_operator("Conditional", CHOICE, A, B),
+    ):
+        np.testing.assert_array_equal(y, [A[0], B[1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "error", "message"),
+    [
+        ("Where", (CHOICE, A, B), ValueError, r"\(2,\), the choice \(2, 3\) \(broadcast_on_rows"),
+        ("Where", (np.array([1, 0]), A[0, :2], B[0, :2]), TypeError, "holds int64, and bools"),
+        ("Where", (CHOICE, A[0, :2], B), ValueError, r"between \(2,\) and \(2, 3\)"),
+        ("Conditional", (np.array(True), A, B), ValueError, r"\(\), there are \(2,\) rows"),
+        ("Conditional", (CHOICE, A.T, B.T), ValueError, r"\(2,\), there are \(3,\) rows"),
+    ],
+)
+def test_choices_that_do_not_fit(name, inputs, error, message):
+    with pytest.raises(error, match=message):
+        run_operator(name, *inputs)

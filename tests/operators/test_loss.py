@@ -138,3 +138,10 @@ def test_accuracy_of_equal_predictions_prefers_the_first():
     labels = np.array([0, 1, 2])
     assert run_operator("Accuracy", x, labels) == pytest.approx(1 / 3)
     assert run_operator("Accuracy", x, labels, top_k=2) == pytest.approx(2 / 3)
+
+
+def test_two_classes():
+    y = run_operator("MakeTwoClass", np.float32([[0.25, 0.5]]))
+    assert y.tolist() == [[[0.75, 0.25], [0.5, 0.5]]]
+    with pytest.raises(ValueError, match="last dimension must be 2"):
+        run_operator("MakeTwoClassGradient", np.ones(3, np.float32))

@@ -1,17 +1,31 @@
 import numpy as np
 import pytest
 
+from procession import LocalSession, Net
 from procession.operators import REGISTRY
 from procession.testing.gradcheck import run_operator
 
 G, M, LR = np.float32([0, 1, 2]), np.float32([1, 1, 1]), np.float32([0.5])
 
 
-def test_iter_counts_in_place():
-    count = np.array([5])
-    assert REGISTRY["Iter"].kernel(count, out=count) is count
-    assert count.tolist() == [6]
-    assert count.dtype == np.int64
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_iter_counts(shape, dtype):
+    count = run_operator("Iter", np.full(shape, 5, dtype))
+    assert (count.dtype, count.shape, int(count.reshape(()))) == (dtype, shape, 6)
+
+
+def test_iter_counts_in_its_output():
+    net = Net("count")
+    net.Iter([], "iteration")
+    session = LocalSession()
+    for _ in range(3):
+        session.run(net)
+    count = session.workspace().fetch_blob("iteration")
+    assert (count.dtype, count.tolist()) == (np.int64, [3])
+    session.workspace().feed_blob("iteration", np.array([10]))
+    session.run(net)
+    assert session.workspace().fetch_blob("iteration").tolist() == [11]
 
 
 @pytest.mark.parametrize(
@@ -118,3 +132,13 @@ def test_momentum_errors():
         run_operator("MomentumSGDUpdate", G, M, LR, G[:2])
     with pytest.raises(ValueError, match=r"the learning rate must be a single number"):
         run_operator("MomentumSGD", G, M, G)
+
+
+def test_weighted_sum_gradient():
+    x, y, dy = np.float32([1, 2]), np.float32([3, 4]), np.float32([10, 20])
+    weights = np.float32([2]), np.float32(3)
+    dx0, dx1 = run_operator("WeightedSumGradient", dy, x, weights[0], y, weights[1])
+    assert (dx0.tolist(), dx1.tolist()) == ([20, 40], [30, 60])
+    made = run_operator("WeightedSumGradient", dy, x, weights[0], y, weights[1], grad_on_w=True)
+    assert [each.shape for each in made] == [(2,), (2,), (1,), ()]
+    assert (made[2].tolist(), made[3].tolist()) == ([50], 110)

@@ -9,9 +9,16 @@ from procession.testing.gradcheck import KernelContext, run_operator
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
+class _Workspace:
+    """What the operators are told that they run in."""
+
+
+WORKSPACE = _Workspace()
+
+
 def python(func, *inputs, outputs=("y",), names=None, **arguments):
     names = names or tuple(f"x{index}" for index in range(len(inputs)))
-    context = KernelContext(names, tuple(outputs), workspace="the workspace")
+    context = KernelContext(names, tuple(outputs), workspace=WORKSPACE)
     return run_operator("Python", *inputs, func=func, context=context, **arguments)
 
 
@@ -156,7 +163,7 @@ def test_workspace():
     def forward(inputs, outputs, workspace):
         outputs[0].feed(workspace)
 
-    assert python(forward, pass_workspace=True) == "the workspace"
+    assert python(forward, pass_workspace=True) is WORKSPACE
 
 
 def test_builder_is_called_once_for_an_operator():

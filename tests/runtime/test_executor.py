@@ -1,57 +1,30 @@
-"""Executable: steps, loops, threads, stopping."""
+"""Executable: order, repetition, threads, workspaces."""
 
 import threading
 import time
 
 import numpy as np
 import pytest
+from tests.runtime.nets import PATIENCE, call, execute, note, stop_after
 
 from procession import (
     BlobNotFoundError,
     Net,
     OperatorError,
-    RunTimeoutError,
+    Plan,
     Task,
     TaskGroup,
     Workspace,
     execution_step,
 )
 from procession.compiler.lower import lower
-from procession.runtime.executor import Cancelled, Deadline, Executable, run_all
-
-PATIENCE = 20
-"""Seconds after which a test gives up waiting; nothing takes that long unless it is broken."""
+from procession.runtime.executor import Executable
+from procession.runtime.monitor import Deadline
 
 
 @pytest.fixture
 def workspace():
     return Workspace()
-
-
-def execute(runnable, workspace, monitor=None):
-    Executable(lower(runnable, isolated=False).merged).run(workspace, monitor or Deadline())
-
-
-def call(function, *, inputs=(), outputs=(), workspace=False, name="n"):
-    """A net that calls a Python function."""
-    net = Net(name)
-    net.Python(function, pass_workspace=workspace)(list(inputs), list(outputs))
-    return net
-
-
-def note(log, what):
-    return call(lambda inputs, outputs: log.append(what))
-
-
-def stop_after(count, blob="stop"):
-    """A net that sets the blob to whether it has run so many times."""
-    runs = []
-
-    def count_up(inputs, outputs):
-        runs.append(1)
-        outputs[0].feed(np.array(len(runs) >= count))
-
-    return call(count_up, outputs=[blob])
 
 
 # Order and repetition.
@@ -141,6 +114,44 @@ def test_only_once(workspace):
     assert "".join(log) == "aabbb" * 2
 
 
+def test_only_once_with_a_stop_blob_is_one_iteration_each_time(workspace):
+    log = []
+    workspace.feed_blob("stop", False)
+    once = execution_step(
+        "once", [note(log, "a"), note(log, "b")], should_stop_blob="stop", only_once=True
+    )
+    execute(execution_step("s", [once, execution_step("t", note(log, "c"))], num_iter=2), workspace)
+    assert "".join(log) == "abcabc"
+
+
+def test_the_iteration_of_only_once_can_be_stopped(workspace):
+    log = []
+    workspace.feed_blob("stop", False)
+    parts = [note(log, "a"), stop_after(1), note(log, "b")]
+    execute(execution_step("s", parts, should_stop_blob="stop", only_once=True), workspace)
+    assert log == ["a"]
+
+
+def test_a_stop_blob_of_the_outer_loop_does_not_stop_the_inner_one(workspace):
+    log = []
+    workspace.feed_blob("stop", False)
+    inner = execution_step("inner", [stop_after(1), note(log, "a")], num_iter=3)
+    after = execution_step("after", note(log, "b"))
+    execute(execution_step("s", [inner, after], should_stop_blob="stop"), workspace)
+    assert log == ["a"] * 3
+
+
+def test_a_plan_runs_its_steps_in_order(workspace):
+    log = []
+    plan = Plan("plan")
+    plan.AddStep(execution_step("a", note(log, "a"), num_iter=2))
+    # There is nothing beside which it could recur.
+    plan.AddStep(execution_step("b", note(log, "b"), run_every_ms=1))
+    plan.AddStep(execution_step("c", note(log, "c"), concurrent_substeps=True))
+    execute(plan, workspace)
+    assert "".join(log) == "aabc"
+
+
 def test_only_once_among_instances(workspace):
     log = []
     once = execution_step("once", note(log, "a"), only_once=True)
@@ -185,6 +196,50 @@ def test_tasks_run_at_once(workspace):
 def test_instances_run_at_once(workspace):
     execute(execution_step("s", call(meeting(4)), num_concurrent_instances=4), workspace)
     execute(Task(step=call(meeting(4)), num_instances=4), workspace)
+
+
+def test_instances_are_copies_of_the_substeps(workspace):
+    log = []
+    meet = meeting(6)
+
+    def both(what):
+        def run(inputs, outputs):
+            log.append(what)
+            meet(inputs, outputs)
+
+        return execution_step(what, call(run))
+
+    # All six run at once, and an iteration is over when all of them have ended.
+    step = execution_step("s", [both("a"), both("b")], num_concurrent_instances=3, num_iter=2)
+    execute(step, workspace)
+    assert [sorted(log[:6]), sorted(log[6:])] == [list("aaabbb")] * 2
+
+
+@pytest.mark.parametrize("outer", [True, False])
+def test_instances_share_the_workspace_of_their_step(workspace, outer):
+    seen = []
+
+    def write(inputs, outputs, inside):
+        seen.append(inside)
+        inside.feed_blob("mine", 1)
+
+    substep = execution_step("t", call(write, workspace=True), create_workspace=not outer)
+    step = execution_step("s", [substep], num_concurrent_instances=3, create_workspace=outer)
+    execute(step, workspace)
+    assert len({id(inside) for inside in seen}) == (1 if outer else 3)
+    assert not workspace.has_blob("mine")
+
+
+def test_every_execution_of_a_step_has_a_new_workspace(workspace):
+    had = []
+
+    def write(inputs, outputs, inside):
+        had.append(inside.has_blob("mine"))
+        inside.feed_blob("mine", 1)
+
+    inner = execution_step("t", call(write, workspace=True), num_iter=3, create_workspace=True)
+    execute(execution_step("s", [inner], num_iter=2), workspace)
+    assert had == [False, True, True] * 2
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -259,6 +314,106 @@ def test_run_every_millis(workspace):
     assert not [t for t in threading.enumerate() if t.ident in ticks]
 
 
+def after_ticks(count, log):
+    """A step that ticks, and one that waits until it has."""
+    ticked = threading.Event()
+
+    def tick(inputs, outputs):
+        log.append("t")
+        if log.count("t") >= count:
+            ticked.set()
+
+    def wait(inputs, outputs):
+        assert ticked.wait(PATIENCE)
+        log.append("w")
+
+    return execution_step("ticker", call(tick), run_every_ms=1), execution_step("w", call(wait))
+
+
+def test_run_every_millis_in_a_step_that_is_not_concurrent(workspace):
+    log = []
+    ticker, work = after_ticks(3, log)
+    later = execution_step("later", note(log, "l"))
+    execute(execution_step("s", [work, ticker, later], num_iter=2), workspace)
+    assert [what for what in log if what != "t"] == ["w", "l"] * 2
+    assert log.index("w") >= 3
+    assert log[-1] == "t"
+
+
+@pytest.mark.parametrize("options", [{}, {"concurrent_substeps": True}, {"num_iter": 3}])
+def test_what_recurs_runs_once_more_when_all_the_rest_has_ended(workspace, options):
+    log = []
+    parts = [
+        execution_step("ticker", note(log, "t"), run_every_ms=3_600_000),
+        execution_step("work", note(log, "w")),
+    ]
+    execute(execution_step("s", parts, **options), workspace)
+    assert log == ["w"] * options.get("num_iter", 1) + ["t"]
+
+
+def test_what_recurs_runs_once_when_there_is_nothing_else(workspace):
+    log = []
+    ticker = execution_step("ticker", note(log, "t"), run_every_ms=3_600_000, num_iter=2)
+    execute(execution_step("s", [ticker]), workspace)
+    assert log == ["t", "t"]
+
+
+def test_what_recurs_is_not_copied(workspace):
+    log = []
+    parts = [
+        execution_step("ticker", note(log, "t"), run_every_ms=3_600_000),
+        execution_step("work", note(log, "w")),
+    ]
+    execute(execution_step("s", parts, num_concurrent_instances=3), workspace)
+    assert log == ["w"] * 3 + ["t"]
+
+
+def test_steps_recur_independently(workspace):
+    met = threading.Event()
+    meet = threading.Barrier(2, action=met.set)
+
+    def together(inputs, outputs):
+        if not met.is_set():
+            meet.wait(PATIENCE)
+
+    def wait(inputs, outputs):
+        assert met.wait(PATIENCE)
+
+    tickers = [execution_step(f"t{i}", call(together), run_every_ms=1) for i in range(2)]
+    step = execution_step("s", [*tickers, execution_step("w", call(wait))])
+    execute(step, workspace)
+
+
+def test_what_recurs_may_stop_the_loop_beside_it(workspace):
+    workspace.feed_blob("stop", False)
+    ticker = execution_step("ticker", stop_after(3), run_every_ms=1)
+    work = execution_step("work", note([], "w"))
+    execute(execution_step("s", [ticker, work], should_stop_blob="stop"), workspace)
+    assert workspace.fetch_blob("stop")
+
+
+def test_a_report_net_runs_even_if_the_step_does_not(workspace):
+    log = []
+    options = {"report_net": note(log, "r"), "report_interval": 3600}
+    execute(execution_step("s", note(log, "a"), num_iter=0, **options), workspace)
+    assert log == ["r"]
+
+
+def test_a_report_net_reports_on_each_execution_of_its_step(workspace):
+    log = []
+    options = {"report_net": note(log, "r"), "report_interval": 3600}
+    inner = execution_step("inner", note(log, "a"), num_iter=2, **options)
+    execute(execution_step("s", [inner], num_iter=2), workspace)
+    assert "".join(log) == "aaraar"
+
+
+def test_an_interval_of_ages(workspace):
+    log = []
+    options = {"report_net": note(log, "r"), "report_interval": 1e30}
+    execute(execution_step("s", note(log, "a"), **options), workspace)
+    assert log == ["a", "r"]
+
+
 def test_report_net_runs_while_the_step_does_and_at_its_end(workspace):
     reported = threading.Event()
     log = []
@@ -285,166 +440,6 @@ def test_report_net_runs_at_the_end_of_a_short_step(workspace):
     )
     execute(step, workspace)
     assert log == ["work", "work", "report"]
-
-
-@pytest.mark.parametrize("kind", ["report", "ticker"])
-def test_what_fails_on_the_side_ends_the_run_with_its_error(workspace, kind):
-    failed = threading.Event()
-
-    def fail(inputs, outputs):
-        failed.set()
-        raise ZeroDivisionError("on the side")
-
-    def wait(inputs, outputs):
-        assert failed.wait(PATIENCE)
-
-    work = execution_step("work", call(wait), should_stop_blob="never")
-    workspace.feed_blob("never", False)
-    if kind == "report":
-        step = execution_step("s", work, report_net=call(fail), report_interval=0.001)
-    else:
-        ticker = execution_step("ticker", call(fail), run_every_ms=1)
-        step = execution_step("s", [ticker, work], concurrent_substeps=True)
-    with pytest.raises(OperatorError, match="ZeroDivisionError: on the side"):
-        execute(step, workspace)
-
-
-def test_an_error_of_the_work_is_not_hidden_by_what_runs_on_the_side(workspace):
-    def fail(inputs, outputs):
-        raise ZeroDivisionError("the work")
-
-    step = execution_step("s", call(fail), report_net=note([], "r"), report_interval=0.001)
-    with pytest.raises(OperatorError, match="the work"):
-        execute(step, workspace)
-
-
-# Failing and stopping.
-
-
-def test_a_task_that_fails_stops_the_others(workspace):
-    started = threading.Event()
-
-    def fail(inputs, outputs):
-        assert started.wait(PATIENCE)
-        raise ZeroDivisionError("first")
-
-    with TaskGroup() as group:
-        Task(
-            step=execution_step(
-                "forever",
-                call(lambda inputs, outputs: started.set()),
-                should_stop_blob="never",
-            )
-        )
-        Task(step=call(fail), name="failing")
-    workspace.feed_blob("never", False)
-    with pytest.raises(OperatorError, match="ZeroDivisionError: first") as caught:
-        execute(group, workspace)
-    assert caught.value.task == "local/failing"
-
-
-def test_the_first_error_is_raised(workspace):
-    began = threading.Event()
-    threads = []
-
-    def first(inputs, outputs):
-        threads.append(threading.current_thread())
-        began.set()
-        raise ZeroDivisionError("first")
-
-    def second(inputs, outputs):
-        assert began.wait(PATIENCE)
-        threads[0].join(PATIENCE)
-        raise ValueError("second")
-
-    step = execution_step("s", [call(second), call(first)], concurrent_substeps=True)
-    with pytest.raises(OperatorError, match="first"):
-        execute(step, workspace)
-
-
-def test_a_failed_run_can_be_run_again(workspace):
-    runs = []
-
-    def fail_once(inputs, outputs):
-        runs.append(1)
-        if len(runs) == 1:
-            raise ZeroDivisionError
-
-    executable = Executable(lower(call(fail_once), isolated=False).merged)
-    with pytest.raises(OperatorError):
-        executable.run(workspace, Deadline())
-    executable.run(workspace, Deadline())
-    assert len(runs) == 2
-
-
-def test_a_deadline_stops_a_loop(workspace):
-    net = Net("n")
-    net.Relu("x", "x")
-    workspace.feed_blob("x", np.float32([1]))
-    workspace.feed_blob("never", False)
-    step = execution_step("s", net, should_stop_blob="never")
-    with pytest.raises(RunTimeoutError, match=r"did not end within 0\.05 s") as caught:
-        execute(step, workspace, Deadline(0.05))
-    assert isinstance(caught.value, TimeoutError)
-    assert caught.value.timeout == 0.05
-
-
-def test_a_deadline_stops_a_loop_over_nothing(workspace):
-    workspace.feed_blob("never", False)
-    step = execution_step("s", [], should_stop_blob="never")
-    with pytest.raises(RunTimeoutError):
-        execute(step, workspace, Deadline(0.05))
-
-
-def test_a_deadline_that_is_not_reached(workspace):
-    log = []
-    execute(note(log, "a"), workspace, Deadline(PATIENCE))
-    assert log == ["a"]
-
-
-def test_a_cancelled_run_ends_at_its_next_operation(workspace):
-    deadline = Deadline()
-    log = []
-
-    def cancel(inputs, outputs):
-        log.append("cancel")
-        deadline.cancel()
-
-    net = call(cancel)
-    net.AppendNet(note(log, "never"))
-    with pytest.raises(Cancelled):
-        execute(net, workspace, deadline)
-    assert log == ["cancel"]
-
-
-def test_the_monitor_is_told_of_each_operation(workspace):
-    told = []
-
-    class Monitor:
-        def enter(self, task, operation):
-            told.append((task, operation))
-
-    net = Net("n")
-    net.Const(1.0, "a")
-    net.Relu("a", "b")
-    execute(execution_step("s", net, num_iter=2), workspace, Monitor())
-    operations = [told_of for told_of in told if told_of[1]]
-    assert operations == [(0, 1), (0, 2)] * 2
-    assert told[-1] == (0, 0)
-
-
-def test_what_a_monitor_raises_ends_the_run(workspace):
-    class Monitor:
-        def enter(self, task, operation):
-            if operation == 2:
-                raise InterruptedError
-
-    net = Net("n")
-    net.Const(1.0, "a")
-    net.Relu("a", "b")
-    with pytest.raises(InterruptedError):
-        execute(net, workspace, Monitor())
-    assert workspace.names() == ["a"]
 
 
 # Private runs.
@@ -491,54 +486,6 @@ def test_tasks_of_a_private_run_share_their_workspace(workspace):
         Task(step=call(read, workspace=True))
     execute(group, workspace)
     assert workspace.names() == []
-
-
-# Jobs.
-
-
-def unused():
-    raise AssertionError("nobody interrupted the wait")
-
-
-def test_one_job_runs_in_the_thread_that_asks():
-    ran = []
-    run_all([lambda: ran.append(threading.get_ident())], unused)
-    run_all([], unused)
-    assert ran == [threading.get_ident()]
-
-
-def test_all_jobs_end_before_an_error_is_raised():
-    ended = []
-    failed = threading.Event()
-
-    def slow():
-        assert failed.wait(PATIENCE)
-        ended.append(1)
-
-    def fail():
-        failed.set()
-        raise KeyError("k")
-
-    with pytest.raises(KeyError):
-        run_all([slow, fail, slow], unused)
-    assert ended == [1, 1]
-
-
-def test_a_job_that_was_only_called_off_is_not_the_answer():
-    called_off = threading.Event()
-
-    def cancelled():
-        called_off.set()
-        raise Cancelled
-
-    def fail():
-        assert called_off.wait(PATIENCE)
-        raise KeyError("k")
-
-    with pytest.raises(KeyError):
-        run_all([cancelled, fail], unused)
-    with pytest.raises(Cancelled):
-        run_all([cancelled, cancelled], unused)
 
 
 def test_no_thread_is_left(workspace):

@@ -3,10 +3,17 @@
 A tensor of `MINIMUM` bytes or more lives in a buffer of the workspace's pool, a smaller one in
 an array of its own, anything else is kept as the Python object it is. A buffer is written in
 place as long as nobody looks at it; while it is leased, the next value goes to another one.
+
+Whoever wants to use a tensor again and again without asking for it each time can *watch* the blob.
+A watcher gets two cells that hold the blob's arrays, wherever they move, and is told when those are
+not to be relied upon any more: `changed` before they are of another shape or dtype, or gone;
+`leased` when somebody looks at the buffer, so that nothing may be written into the array.
 """
 
 from __future__ import annotations
 
+import weakref
+from types import CellType
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +44,16 @@ class Pool(Protocol):
 
     def free(self, buffer: Any) -> None:
         """Take a buffer back."""
+
+
+class Watcher(Protocol):
+    """Who wants to be told what happens to a blob. Blobs do not keep watchers alive."""
+
+    def changed(self, blob: Blob) -> None:
+        """The cells are about to hold something of another kind."""
+
+    def leased(self, blob: Blob) -> None:
+        """The array must not be written from here on, until it has moved or the lease is over."""
 
 
 def is_tensor(value: object) -> bool:
@@ -71,12 +88,14 @@ def as_value(value: object) -> Any:
 class Blob:
     """One value. Not safe for two writers at once, as blobs never are."""
 
-    __slots__ = ("_array", "_pending", "_pool", "buffer", "value")
+    __slots__ = ("_array", "_cells", "_pending", "_pool", "_watchers", "buffer", "value")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._array: Array | None = None
         self._pending: tuple[Any, Array] | None = None
+        self._cells: tuple[CellType, CellType] | None = None
+        self._watchers: weakref.WeakSet[Watcher] = _NOBODY
         self.buffer: Any = None
         """The buffer that a large tensor lives in."""
         self.value: Any = None
@@ -124,6 +143,7 @@ class Blob:
             given: Nobody else holds the value: it may be kept as it is.
         """
         if not is_tensor(value):
+            self._let_go()
             self.discard()
             self._release()
             self._array, self.value = None, value
@@ -151,6 +171,11 @@ class Blob:
         self.store(array)
 
     def _set(self, buffer: Any, array: Array) -> None:
+        before = self._array
+        if self._cells is not None and (
+            before is None or before.shape != array.shape or before.dtype != array.dtype
+        ):
+            self._let_go()
         self._release()
         self.discard()
         self.buffer = buffer
@@ -158,6 +183,44 @@ class Blob:
         view = array.view()
         view.flags.writeable = False
         self.value = view
+        if self._cells is not None:
+            self._cells[0].cell_contents = view
+            self._cells[1].cell_contents = array
+
+    def watch(self, watcher: Watcher) -> tuple[CellType, CellType]:
+        """Begin to tell a watcher; the blob must hold a tensor.
+
+        Returns:
+            A cell that holds `value`, and one that holds the writable array behind it. They are the
+            same for all watchers.
+        """
+        assert self._array is not None
+        if self._watchers is _NOBODY:
+            self._watchers = weakref.WeakSet()
+        self._watchers.add(watcher)
+        if self._cells is None:
+            self._cells = CellType(self.value), CellType(self._array)
+        return self._cells
+
+    def _let_go(self) -> None:
+        """Tell the watchers, and keep nothing alive for them that the blob lets go of."""
+        if self._cells is None:
+            return
+        self.tell_changed()
+        for cell in self._cells:
+            cell.cell_contents = None
+        if not self._watchers:
+            self._cells = None
+
+    def tell_changed(self) -> None:
+        """Whoever found the blob by a name has to look again."""
+        for watcher in list(self._watchers):
+            watcher.changed(self)
+
+    def tell_leased(self) -> None:
+        """Somebody has begun to look at the buffer."""
+        for watcher in list(self._watchers):
+            watcher.leased(self)
 
     def discard(self) -> None:
         """Let go of an array from `target` that was not stored."""
@@ -172,6 +235,11 @@ class Blob:
 
     def close(self) -> None:
         """Give the memory back; the blob has no value any more."""
+        self._let_go()
         self.discard()
         self._release()
         self._array = self.value = None
+
+
+_NOBODY: weakref.WeakSet[Watcher] = weakref.WeakSet()
+"""The watchers of most blobs."""

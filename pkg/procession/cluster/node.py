@@ -408,7 +408,7 @@ class NodeHandle:
         if self._words[protocol.RUN] != self._run:
             return None, None, " before the run began"
         found = []
-        for index, task in enumerate(self._program.tasks):
+        for index, task in enumerate(self._program.all_tasks):
             operation = self._program.operation(self._words[task_word(index)])
             if operation is not None:
                 found.append((task.name, operation))

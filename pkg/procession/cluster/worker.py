@@ -47,7 +47,8 @@ from procession.cluster.protocol import (
 )
 from procession.cluster.serial import Report, dumps, loads
 from procession.errors import OperatorError
-from procession.runtime.executor import Cancelled, Executable
+from procession.runtime.executor import Executable
+from procession.runtime.monitor import Cancelled, Cells
 from procession.runtime.workspace import Workspace
 
 
@@ -64,18 +65,24 @@ class _Board:
 
     def __init__(self, segment: Segment) -> None:
         self._words = memoryview(segment.memory).cast("Q")
+        self._called = self._words[CANCEL : CANCEL + 1]
         self._run = 0
+        self.stop: list[Any] = []
 
     def begin(self, run: int) -> None:
         self._run = run
+        # Threads that outlived an earlier run keep the list of theirs.
+        self.stop = []
         self._words[protocol.RUN] = run
         self._words[protocol.FIRST_TASK :] = _NOTHING
 
-    def enter(self, task: int, operation: int) -> None:
-        words = self._words
-        words[task_word(task)] = operation
-        if words[CANCEL] == self._run:
+    def check(self) -> None:
+        if self.stop or self._called[0] == self._run:
             raise Cancelled
+
+    def cells(self, task: int) -> Cells:
+        word = task_word(task)
+        return Cells(self._words[word : word + 1], self._called, self._run)
 
 
 class _Worker:
@@ -224,6 +231,7 @@ class _Worker:
             return Inline(value.tobytes(), value.shape, value.dtype)
         buffer = blob.buffer
         lease = self._pool.lease(buffer)
+        blob.tell_leased()
         return Located(buffer.segment.name, buffer.offset, value.shape, value.dtype, lease)
 
     def _fetch(self, message: Fetch) -> Value:

@@ -50,7 +50,10 @@ class _Reads:
         if step.report is not None:
             # It may run, and so write, at any time from the beginning on.
             written |= writes_of(step.report[0])
-        if step.concurrent:
+        for recurring in step.recurring:
+            # So may these.
+            written |= writes_of(recurring)
+        if step.at_once:
             for part in step.body:
                 siblings = (writes_of(other) for other in step.body if other is not part)
                 self.part(part, written.union(*siblings), task, certain)
@@ -63,23 +66,37 @@ class _Reads:
 
 
 def analyze(
-    tasks: Sequence[TaskProgram], outputs: Mapping[str, str]
+    tasks: Sequence[TaskProgram],
+    outputs: Mapping[str, str],
+    before: TaskProgram | None = None,
+    beside: Sequence[TaskProgram] = (),
+    after: TaskProgram | None = None,
 ) -> tuple[dict[str, str], frozenset[str]]:
     """What one node's tasks need from its workspace, and what they may write.
 
     Args:
         tasks: They run at once.
         outputs: Blob to hand back at the end -> the task that says so.
+        before: Runs before them.
+        beside: Run again and again while they do.
+        after: Runs after them.
 
     Returns:
         Blob -> the task that reads it, for reads that are certain; and all blobs written.
     """
     reads = _Reads()
+    written: set[str] = set()
+    if before is not None:
+        reads.part(before.step, written, before.name, certain=True)
+    written = written.union(*(writes_of(task.step) for task in beside))
     by_task = [writes_of(task.step) for task in tasks]
     for index, task in enumerate(tasks):
         others = (writes for other, writes in enumerate(by_task) if other != index)
-        reads.part(task.step, set().union(*others), task.name, certain=True)
-    writes = frozenset().union(*by_task)
+        reads.part(task.step, written.union(*others), task.name, certain=True)
+    written = written.union(*by_task)
+    if after is not None:
+        reads.part(after.step, written, after.name, certain=True)
+    writes = frozenset(written)
     for blob, task_name in (*reads.stops.items(), *outputs.items()):
         if blob not in writes:
             reads.found.setdefault(blob, task_name)

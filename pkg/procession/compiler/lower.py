@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from procession.compiler.check import analyze, check_isolation
 from procession.compiler.compiled import CompiledRunnable
-from procession.errors import GraphError, RunnableTypeError
+from procession.errors import GraphError, ProcessionError, RunnableTypeError
+from procession.graph.device import check_device
+from procession.graph.message import Repeated
 from procession.graph.net import Net
+from procession.graph.operator import check_operator, signature_of
+from procession.graph.proto import NetDef, OperatorDef
+from procession.graph.setup import is_set_up
 from procession.graph.source import describe
 from procession.graph.step import ExecutionStep, Plan
-from procession.graph.task import Node, Task, TaskGroup, TaskOutput, WorkspaceType
-from procession.operators import REGISTRY, Definition
+from procession.graph.task import Node, NodeWork, Task, TaskGroup, TaskOutput, WorkspaceType
+from procession.operators import Definition
 from procession.runtime.program import (
     NetProgram,
     NodeProgram,
@@ -48,11 +54,13 @@ def home_node(runnable: Runnable) -> str | None:
 
 
 def _nets_and_steps(part: Any) -> Iterator[Net | ExecutionStep | Plan]:
-    if isinstance(part, TaskGroup):
-        for task in part.tasks():
-            yield from _nets_and_steps(task)
-    elif isinstance(part, Task):
-        yield from _nets_and_steps(part.get_step())
+    if isinstance(part, (Task, TaskGroup)):
+        for work in part.work().values():
+            yield from _nets_and_steps(work)
+    elif isinstance(part, NodeWork):
+        steps = [task.get_step() for task in part.tasks]
+        for each in (*part.inits, *steps, *part.reports, *part.exits):
+            yield from _nets_and_steps(each)
     elif isinstance(part, Plan):
         yield part
         for step in part.Steps():
@@ -83,6 +91,8 @@ class _Lowering:
     def __init__(self, node: str) -> None:
         self.node = node
         self.tasks: list[TaskProgram] = []
+        self.around: dict[str, Any] = {}
+        """What runs before, beside and after them."""
         self.outputs: dict[str, str] = {}
         self.declared: set[str] = set()
         self.definitions: dict[str, Definition] = {}
@@ -91,7 +101,7 @@ class _Lowering:
         self._operations = 0
 
     def program(self, private: bool) -> NodeProgram:
-        reads, writes = analyze(self.tasks, self.outputs)
+        reads, writes = analyze(self.tasks, self.outputs, **self.around)
         return NodeProgram(
             node=self.node,
             private=private,
@@ -100,37 +110,63 @@ class _Lowering:
             reads=reads,
             writes=writes,
             definitions=tuple(self.definitions.values()),
+            **self.around,
         )
 
     def net(self, net: Net) -> NetProgram:
-        if id(net) in self._nets:
-            return self._nets[id(net)]
-        self.declared |= net.declared_inputs
-        operations = []
-        for index, operator in enumerate(net.operators):
-            definition = REGISTRY[operator.type]
-            if not _own(definition):
-                self.definitions[definition.name] = definition
-            seed = None
-            if net.seed is not None:
-                first, counts_up = net.seed
-                seed = first + index if counts_up else first
-            self._operations += 1
-            operations.append(
-                Operation(
-                    number=self._operations,
-                    net=net.Name(),
-                    type=operator.type,
-                    inputs=operator.inputs,
-                    outputs=operator.outputs,
-                    arguments=operator.arguments,
-                    source=describe(operator.source),
-                    seed=seed,
-                )
-            )
-        lowered = NetProgram(net.Name(), tuple(operations))
-        self._nets[id(net)] = lowered
-        return lowered
+        if id(net) not in self._nets:
+            self.declared |= net.declared_inputs
+            self._nets[id(net)] = self._net(net.message, net.strict)
+        return self._nets[id(net)]
+
+    def _net(self, net: NetDef, strict: bool) -> NetProgram:
+        return NetProgram(
+            net.name, tuple(self._operation(operator, net, strict) for operator in net.op)
+        )
+
+    def _operation(self, operator: OperatorDef, net: NetDef, strict: bool) -> Operation:
+        try:
+            definition = check_operator(operator, strict)
+        except ProcessionError as error:
+            error.message += f"\n  in net {net.name!r}"
+            if operator.source is not None:
+                error.message += f"\n  added at {describe(operator.source)}"
+            raise
+        if not _own(definition):
+            self.definitions[definition.name] = definition
+        seed = None
+        if "device_option" in operator.__dict__:
+            option = operator.device_option
+            check_device(option, f"operator {signature_of(operator)} of net {net.name!r}")
+            seed = option.random_seed if option.HasField("random_seed") else None
+        self._operations += 1
+        number = self._operations
+        known = definition.arguments
+        arguments = {
+            name: self._argument(value, strict)
+            for name, value in operator.arguments.items()
+            if strict or name in known
+        }
+        if "is_gradient_op" in known and operator.is_gradient_op:
+            arguments["is_gradient_op"] = True
+        return Operation(
+            number=number,
+            net=net.name,
+            type=operator.type,
+            inputs=tuple(operator.input),
+            outputs=tuple(operator.output),
+            arguments=arguments,
+            source=describe(operator.source),
+            seed=seed,
+        )
+
+    def _argument(self, value: Any, strict: bool) -> Any:
+        """An argument's value; nets in it as programs."""
+        if isinstance(value, NetDef):
+            return self._net(value, strict)
+        if isinstance(value, (list, tuple)) and any(isinstance(each, NetDef) for each in value):
+            return tuple(self._argument(each, strict) for each in value)
+        return list(value) if isinstance(value, Repeated) else value
 
     def step(self, step: ExecutionStep) -> StepProgram:
         # A step that is used twice stays one: `only_once` is about the step.
@@ -139,15 +175,13 @@ class _Lowering:
         return self._steps[id(step)]
 
     def _step(self, step: ExecutionStep) -> StepProgram:
-        body: list[NetProgram | StepProgram] = []
-        for part in step.body:
-            body.append(self.net(part) if isinstance(part, Net) else self.step(part))
+        body = self._parts(step.body)
         report = None
         if step.report is not None:
             report = (self.net(step.report[0]), step.report[1])
         return StepProgram(
             name=step.Name(),
-            body=tuple(body),
+            body=body,
             iterations=step.iterations,
             should_stop=None if step.should_stop is None else str(step.should_stop),
             only_once=step.only_once,
@@ -158,19 +192,29 @@ class _Lowering:
             report=report,
         )
 
-    def task(self, task: Task) -> None:
-        step = self.step(task.get_step())
-        if task.num_instances > 1:
-            step = StepProgram(
-                f"{task.name}:parallel",
-                (step,),
-                create_workspace=True,
-                instances=task.num_instances,
+    def _parts(self, parts: Iterable[Net | ExecutionStep]) -> tuple[NetProgram | StepProgram, ...]:
+        return tuple(self.net(part) if isinstance(part, Net) else self.step(part) for part in parts)
+
+    def work(self, work: NodeWork) -> None:
+        """All that a task or a group does on the node."""
+        for task in work.tasks:
+            self.tasks.append(TaskProgram(task.name, self.step(task.get_step())))
+            for output in task.outputs():
+                for blob in output.names:
+                    self.outputs.setdefault(str(blob), task.name)
+        for when, what, parts in (
+            ("before", "init", work.inits),
+            ("after", "exit", work.exits),
+        ):
+            if parts:
+                name = f"{self.node}:{what}"
+                step = StepProgram(name, self._parts(parts))
+                self.around[when] = TaskProgram(name, step)
+        if work.reports:
+            name = f"{self.node}:report"
+            self.around["beside"] = tuple(
+                TaskProgram(name, self.step(step)) for step in work.reports
             )
-        self.tasks.append(TaskProgram(task.name, step))
-        for output in task.outputs():
-            for blob in output.names:
-                self.outputs.setdefault(str(blob), task.name)
 
     def plain(self, runnable: Net | ExecutionStep | Plan) -> None:
         if isinstance(runnable, Net):
@@ -180,7 +224,12 @@ class _Lowering:
         else:
             if not runnable.Steps():
                 raise GraphError(f"plan {runnable.Name()!r} has no steps to run")
-            step = StepProgram(runnable.Name(), tuple(map(self.step, runnable.Steps())))
+            # At the top there are no siblings beside which a step could recur.
+            steps = (
+                step if step.every_millis is None else replace(step, every_millis=None)
+                for step in map(self.step, runnable.Steps())
+            )
+            step = StepProgram(runnable.Name(), tuple(steps))
         self.tasks.append(TaskProgram(f"{self.node}/{runnable.Name()}", step))
 
 
@@ -199,19 +248,22 @@ def lower(runnable: Runnable, *, isolated: bool) -> CompiledRunnable:
         BlobIsolationError: See `check_isolation`.
     """
     check_runnable(runnable)
+    if not isinstance(runnable, (Task, TaskGroup)) and is_set_up(runnable):
+        runnable = Task.of(runnable)
     outputs: list[tuple[str, TaskOutput]] = []
     nodes: dict[str, _Lowering] = {}
     private = False
     if isinstance(runnable, (Task, TaskGroup)):
         runnable.freeze()
         kind = runnable.workspace_type()
-        tasks = [runnable] if isinstance(runnable, Task) else runnable.tasks()
+        works = runnable.work()
         # A task by itself runs globally, as a net does; a group that does not say, privately.
         default = WorkspaceType.GLOBAL if isinstance(runnable, Task) else WorkspaceType.PRIVATE
         private = (kind or default) == WorkspaceType.PRIVATE
-        for task in tasks:
-            nodes.setdefault(task.node, _Lowering(task.node)).task(task)
-            outputs += [(task.node, output) for output in task.outputs()]
+        for node, work in works.items():
+            nodes[node] = _Lowering(node)
+            nodes[node].work(work)
+            outputs += [(node, output) for task in work.tasks for output in task.outputs()]
         name = runnable.name if isinstance(runnable, Task) else "task group"
     else:
         node = str(Node.current())

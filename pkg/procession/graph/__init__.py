@@ -6,9 +6,20 @@ In the order in which one stands on the other:
     source.py    which line of the user's script is building
     scope.py     `with` blocks that say where one is: NameScope, and what Node, Task, ... share
     blob.py      BlobReference: the name of a value, and the net that it came from
+    device.py    where operators are to run, which is the CPU; DeviceScope
+    schema/      records: columns with names and types, and the blobs that hold them
     operator.py  Operator: one line of a net
-    gradient.py  from a net's operators to those that compute its gradients
+    gradient_makers.py, gradient_values.py, ir.py, control_gradient.py, gradient.py
+                 one operator's gradient; gradients as values; the walk back through a list of
+                 operators; If, While and Do; GradientRegistry
     net.py       Net: operators, one after the other
     step.py      ExecutionStep and Plan: when, and how often, nets run
-    task.py      Node, Cluster, Task, TaskGroup, TaskOutput: where steps run, what comes back
+    control.py   steps for sequences, loops and conditions
+    cluster.py   Node, Cluster, WorkspaceType: where tasks run
+    output.py    TaskOutput: what comes back
+    setup.py     what hangs on nets to be run before and after
+    builder.py   NetBuilder: nets and steps in the order in which they run
+    task.py      Task, TaskGroup: steps on nodes, and what is before, beside and after them
+    control_ops.py, blocks.py, ops.py
+                 nets inside If and While; loops and conditions as builders; `ops`
 """

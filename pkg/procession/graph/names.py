@@ -9,23 +9,51 @@ Caffe2, and so is the second step that is not given a name. A graph that is buil
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 _lock = threading.Lock()
-_taken: dict[str, set[str]] = {}
+_taken: dict[str, dict[str, int]] = {}
+"""Kind -> name -> the last number that was put behind it to get a free one."""
 
 
 def unique(kind: str, base: str) -> str:
     """Take `base`, or the first free one of `base_1`, `base_2`, ..., among names of that kind."""
     with _lock:
-        taken = _taken.setdefault(kind, set())
-        name, index = base, 0
+        taken = _taken.setdefault(kind, {})
+        name, index = base, taken.get(base, 0)
         while name in taken:
             index += 1
             name = f"{base}_{index}"
-        taken.add(name)
+        if name != base:
+            taken[base] = index
+        taken[name] = 0
         return name
+
+
+_prefix: ContextVar[str] = ContextVar("procession name prefix", default="")
+
+
+def prefix() -> str:
+    """What comes before the names of new nets, e.g. the name of the `NetBuilder` one is in."""
+    return _prefix.get()
+
+
+@contextmanager
+def within(prefix: str) -> Iterator[None]:
+    """Call nets that are made inside `prefix/name`."""
+    token = _prefix.set(prefix)
+    try:
+        yield
+    finally:
+        _prefix.reset(token)
+
+
+def number_of(text: str) -> int:
+    """A number of at most 32 bits that is the same for the same text in every process."""
+    return zlib.crc32(text.encode())
 
 
 def reset() -> None:

@@ -1,30 +1,150 @@
-"""Operator: one line of a net."""
+"""Operators as messages: making them, and holding them against the registry."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from procession.errors import OperatorSignatureError, UnknownArgumentError, did_you_mean
+from procession.graph.blob import BlobReference, ScopedName
+from procession.graph.device import CurrentDeviceScope
+from procession.graph.message import Repeated
+from procession.graph.proto import Argument, DeviceOption, OperatorDef
+from procession.graph.source import Source, user_line
 from procession.operators import REGISTRY, Definition
 from procession.operators.registry import REQUIRED, signature
 
 
-@dataclass(frozen=True)
-class Operator:
-    """A use of a registered operator: which blobs in, which out, with which arguments."""
+def blob_names(blobs: Any, operator: str) -> list[str]:
+    """What a caller may give as inputs or outputs, as names: strings are in the scope in force.
 
-    type: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    arguments: Mapping[str, Any]
-    name: str = ""
-    source: tuple[str, int] | None = None
-    """(file, line) of the user's script that added it."""
+    Raises:
+        OperatorSignatureError: Something that is no blob.
+    """
+    names = []
+    for blob in blobs if isinstance(blobs, (list, tuple)) else [blobs]:
+        if isinstance(blob, str):
+            names.append(ScopedName(blob))
+        elif isinstance(blob, BlobReference):
+            names.append(str(blob))
+        elif isinstance(blob, bytes):
+            names.append(ScopedName(blob.decode()))
+        else:
+            hint = ""
+            if isinstance(blob, (int, float, np.ndarray, np.generic)):
+                hint = " (for a constant, use net.Const(value))"
+            raise OperatorSignatureError(
+                f"net.{operator}: a blob is a BlobReference or a name, not {blob!r} of type "
+                f"{type(blob).__name__}{hint}",
+                operator=operator,
+            )
+    return names
 
-    def __str__(self) -> str:
-        return signature(self.type, self.inputs, self.outputs, self.arguments)
+
+def kept(value: Any) -> Any:
+    """An argument's value, safe from what the caller does to it later."""
+    if isinstance(value, (list, dict, set, np.ndarray)):
+        return value.copy()
+    if isinstance(value, BlobReference):
+        return str(value)
+    return value
+
+
+def make_operator(
+    type: str,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    arguments: Mapping[str, Any],
+    source: Source | None = None,
+) -> OperatorDef:
+    """An operator of names and values as they are; arguments that are None are left out."""
+    made = OperatorDef.__new__(OperatorDef)
+    fields = made.__dict__
+    fields["input"] = Repeated("string", inputs)
+    fields["output"] = Repeated("string", outputs)
+    fields["type"] = type
+    if arguments:
+        given = [Argument.of(name, v) for name, v in arguments.items() if v is not None]
+        fields["arg"] = Repeated(Argument, given)
+    fields["source"] = source
+    return made
+
+
+def CreateOperator(
+    operator_type: str,
+    inputs: Any,
+    outputs: Any,
+    name: str = "",
+    control_input: Any = None,
+    device_option: DeviceOption | None = None,
+    arg: Iterable[Argument] | None = None,
+    engine: str | None = None,
+    debug_info: str | None = None,
+    **kwargs: Any,
+) -> OperatorDef:
+    """An operator by itself, for `extend_ops` and for running once. Caffe2: core.CreateOperator.
+
+    It is held against the registry when it comes into a net or is run, not here.
+
+    Args:
+        operator_type: E.g. "Relu".
+        inputs: A blob or a list of blobs; a string is a name in the scope in force.
+        outputs: The same.
+        name: Of the operator, for the reader.
+        control_input: Blobs that the operator is to wait for; kept, and without effect, as
+            operators run in order.
+        device_option: Left out, that of the device scope in force.
+        arg: Arguments as messages.
+        engine: Kept, and without effect: there is one implementation.
+        debug_info: Kept for the reader.
+        kwargs: The operator's arguments; those that are None are left out. `random_seed` is the
+            seed of its device option.
+    """
+    seed = kwargs.pop("random_seed", None)
+    made = make_operator(
+        operator_type,
+        blob_names(inputs, operator_type),
+        blob_names(outputs, operator_type),
+        {key: kept(value) for key, value in kwargs.items()},
+        user_line(),
+    )
+    describe_operator(made, name, control_input, device_option, arg, engine, debug_info)
+    if seed is not None:
+        made.device_option.random_seed = seed
+    return made
+
+
+def describe_operator(
+    made: OperatorDef,
+    name: str = "",
+    control_input: Any = None,
+    device_option: DeviceOption | None = None,
+    arg: Iterable[Argument] | None = None,
+    engine: str | None = None,
+    debug_info: str | None = None,
+) -> None:
+    """Set what an operator has besides blobs and arguments; see `CreateOperator`."""
+    if name:
+        made.name = name
+    if control_input:
+        made.control_input.extend(blob_names(control_input, made.type))
+    if device_option is None:
+        device_option = CurrentDeviceScope()
+    if device_option is not None:
+        made.device_option.CopyFrom(device_option)
+    if arg is not None:
+        made.arg.extend(arg)
+    if engine is not None:
+        made.engine = engine
+    if debug_info is not None:
+        made.debug_info = debug_info
+
+
+def signature_of(operator: OperatorDef) -> str:
+    """`FC(x, w, b) -> y`."""
+    return signature(operator.type, operator.input, operator.output, operator.arguments)
 
 
 def _span(least: int, most: int | None) -> str:
@@ -33,10 +153,10 @@ def _span(least: int, most: int | None) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
-def check_arguments(definition: Definition, arguments: Iterable[str]) -> None:
+def check_arguments(definition: Definition, arguments: Iterable[str], strict: bool = True) -> None:
     """Refuse arguments that the operator has not, and the lack of those that it needs."""
     given = set(arguments)
-    for argument in given:
+    for argument in given if strict else ():
         if argument not in definition.arguments:
             known = ", ".join(definition.arguments) or "none"
             raise UnknownArgumentError(
@@ -53,8 +173,22 @@ def check_arguments(definition: Definition, arguments: Iterable[str]) -> None:
             )
 
 
-def check_operator(operator: Operator) -> None:
-    """Hold an operator against its registration.
+def _count_error(
+    operator: OperatorDef, what: str, blobs: list[str], least: int, most: int | None, names: str
+) -> OperatorSignatureError:
+    return OperatorSignatureError(
+        f"operator {operator.type} takes {_span(least, most)} "
+        f"{what}{'' if most == 1 else 's'}{names}, not {len(blobs)}: {list(blobs)}",
+        operator=operator.type,
+    )
+
+
+def check_operator(operator: OperatorDef, strict: bool = True) -> Definition:
+    """Hold an operator against its registration, and return that.
+
+    Args:
+        operator: The operator.
+        strict: Refuse arguments that it does not have. Caffe2 takes no notice of them.
 
     Raises:
         UnknownOperatorError: There is no such operator.
@@ -62,16 +196,24 @@ def check_operator(operator: Operator) -> None:
         OperatorSignatureError: Too many or too few inputs or outputs, or an argument missing.
     """
     definition = REGISTRY[operator.type]
-    check_arguments(definition, operator.arguments)
-    for what, blobs, least, most in (
-        ("input", operator.inputs, definition.min_inputs, definition.max_inputs),
-        ("output", operator.outputs, definition.min_outputs, definition.max_outputs),
-    ):
-        if len(blobs) < least or (most is not None and len(blobs) > most):
-            names = f" ({', '.join(definition.input_names)})" if what == "input" else ""
-            raise OperatorSignatureError(
-                f"operator {operator.type} takes {_span(least, most)} "
-                f"{what}{'' if most == 1 else 's'}{names}, "
-                f"not {len(blobs)}: {list(blobs)}",
-                operator=operator.type,
-            )
+    arguments = operator.__dict__.get("arg", ())
+    if arguments or definition.arguments:
+        check_arguments(definition, [each.__dict__["name"] for each in arguments], strict)
+    least, most = definition.min_inputs, definition.max_inputs
+    if len(operator.input) < least or (most is not None and len(operator.input) > most):
+        names = f" ({', '.join(definition.input_names)})"
+        raise _count_error(operator, "input", operator.input, least, most, names)
+    least, most = definition.min_outputs, definition.max_outputs
+    if len(operator.output) < least or (most is not None and len(operator.output) > most):
+        raise _count_error(operator, "output", operator.output, least, most, "")
+    return definition
+
+
+def IsOperator(op_type: str) -> bool:
+    """Whether there is an operator of that name. Caffe2: core.IsOperator."""
+    return op_type in REGISTRY
+
+
+def IsOperatorWithEngine(op_type: str, engine: str) -> bool:
+    """The same: every operator has one implementation. Caffe2: core.IsOperatorWithEngine."""
+    return op_type in REGISTRY and engine in ("DEFAULT", "")

@@ -16,20 +16,24 @@ def _ours(file: str) -> bool:
     return file.startswith(_PACKAGE) and not file.startswith(_TESTING)
 
 
-def user_line() -> tuple[str, int] | None:
-    """(file, line) of the innermost caller outside this package, None if there is none."""
+Source = tuple[str, int, str]
+"""(file, line, function)."""
+
+
+def user_line() -> Source | None:
+    """Where the innermost caller outside this package is, None if there is none."""
     frame = sys._getframe(1)
     while _ours(frame.f_code.co_filename):
         if frame.f_back is None:
             return None
         frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
 
 
-def describe(line: tuple[str, int] | None) -> str:
+def describe(line: Source | None) -> str:
     """`train.py:12: net.Relu(x)`, as far as the file can still be read."""
     if line is None:
         return ""
-    file, number = line
+    file, number, _ = line
     text = linecache.getline(file, number).strip()
     return f"{file}:{number}" + (f": {text}" if text else "")

@@ -1,146 +1,59 @@
-"""Node, Cluster, Task, TaskGroup, TaskOutput: where steps run, and what comes back."""
+"""Task and TaskGroup: steps on nodes, with what comes before, beside and after them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextvars import Context
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
-from procession.errors import GraphError, OutputNotReadyError, RunnableTypeError
-from procession.graph.blob import BlobReference
-from procession.graph.scope import DefaultManaged, Managed
-from procession.graph.step import ExecutionStep, Steps, to_execution_step
+from procession.errors import GraphError, RunnableTypeError
+from procession.graph import setup
+from procession.graph.builder import NetBuilder
+from procession.graph.cluster import (
+    LOCAL,
+    Cluster,
+    Node,
+    WorkspaceType,
+    checked_workspace_type,
+)
+from procession.graph.net import Net
+from procession.graph.output import TaskOutput, TaskOutputList
+from procession.graph.scope import Managed
+from procession.graph.setup import SetupNets, add_setup_steps, get_setup_nets
+from procession.graph.step import (
+    ExecutionStep,
+    Plan,
+    Steps,
+    execution_step,
+    to_execution_step,
+)
 
-LOCAL = "local"
-"""The node of everything that names none."""
-
-
-class WorkspaceType:
-    """Where the tasks of a group run. Caffe2: task.WorkspaceType."""
-
-    PRIVATE = "private"
-    """In a child workspace per node: blobs new in it, but for task outputs, go with the run."""
-    GLOBAL = "global"
-    """In each node's global workspace, which lives as long as the session."""
-
-
-def _check_workspace_type(workspace_type: str | None) -> str | None:
-    if workspace_type not in (None, WorkspaceType.PRIVATE, WorkspaceType.GLOBAL):
-        raise GraphError(
-            f"{workspace_type!r} is no workspace type: WorkspaceType.PRIVATE or .GLOBAL"
-        )
-    return workspace_type
-
-
-class Cluster(DefaultManaged):
-    """Keeps the names of the nodes used inside it, in order. Caffe2: task.Cluster."""
-
-    def __init__(self) -> None:
-        self._nodes: dict[str, dict[str, Any]] = {}
-
-    def add_node(self, node: Node) -> None:
-        """Note that the node is used; keywords given with it are merged."""
-        self._nodes.setdefault(str(node), {}).update(node.kwargs())
-
-    def nodes(self) -> list[str]:
-        """The names of the nodes, in order of first use."""
-        return list(self._nodes)
-
-    def node_kwargs(self) -> dict[str, dict[str, Any]]:
-        """Node name -> the keywords given with it."""
-        return self._nodes
-
-    def __repr__(self) -> str:
-        return f"Cluster(nodes={self.nodes()}, node_kwargs={self._nodes})"
-
-
-class Node(DefaultManaged):
-    """`with Node("n1"):` places the tasks made inside on the node n1. Caffe2: task.Node.
-
-    Only the name counts: two `Node("n1")` are the same node.
-
-    Args:
-        node: The name; everything that is on no node is on "local".
-        kwargs: Anything to keep with the node in its `Cluster`.
-    """
-
-    def __init__(self, node: str | Node = LOCAL, **kwargs: Any) -> None:
-        name = str(node)
-        if not name:
-            raise GraphError("a node needs a name")
-        self._name = name
-        self._kwargs = kwargs
-        cluster = Cluster.current(required=False)
-        if cluster is not None:
-            cluster.add_node(self)
-
-    def __str__(self) -> str:
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"Node(name={self._name}, kwargs={self._kwargs})"
-
-    def kwargs(self) -> dict[str, Any]:
-        """The keywords it was made with."""
-        return self._kwargs
-
-
-class TaskOutput:
-    """A value that a task hands back: a blob, or a list of blobs. Caffe2: task.TaskOutput.
-
-    After a run that the task was in, `fetch` gives the value as it was at the end of that run.
-    """
-
-    def __init__(self, names: BlobReference | str | Sequence[BlobReference | str]) -> None:
-        self._is_scalar = not isinstance(names, (list, tuple))
-        listed: Iterable[Any] = [names] if self._is_scalar else names
-        self.names = [
-            blob if isinstance(blob, BlobReference) else BlobReference(blob) for blob in listed
-        ]
-        self._values: list[Any] | None = None
-        self._fetch: Callable[[Any], Any] | None = None
-
-    def set(self, values: Sequence[Any], _fetch_func: Callable[[Any], Any] | None = None) -> None:
-        """Give it its values, one for each name. Sessions do that at the end of a run."""
-        if len(values) != len(self.names):
-            raise ValueError(f"{self} takes {len(self.names)} values, not {len(values)}")
-        self._values = list(values)
-        self._fetch = _fetch_func
-
-    def _ready(self) -> list[Any]:
-        if self._values is None:
-            raise OutputNotReadyError(
-                f"the output {[str(name) for name in self.names]} has no value yet: "
-                f"run its task, or the group that the task is in, first"
-            )
-        return self._values
-
-    def pick(self, values: Sequence[Any]) -> Any:
-        """Values, one for each name, in the form this output has: a value, or a list."""
-        return values[0] if self._is_scalar else list(values)
-
-    def get(self) -> Any:
-        """What `set` was given: one value, or a list."""
-        return self.pick(self._ready())
-
-    def fetch(self) -> Any:
-        """The value at the end of the last run: an array that never changes, or a list of them.
-
-        Raises:
-            OutputNotReadyError: No run gave it a value yet.
-        """
-        values = self._ready()
-        return self.pick(values if self._fetch is None else [self._fetch(v) for v in values])
-
-    def __repr__(self) -> str:
-        return f"TaskOutput(names={self.names}, values={self._values})"
+__all__ = [
+    "LOCAL",
+    "Cluster",
+    "Node",
+    "NodeWork",
+    "SetupNets",
+    "Task",
+    "TaskGroup",
+    "TaskOutput",
+    "TaskOutputList",
+    "WorkspaceType",
+    "add_setup_steps",
+    "final_output",
+    "get_setup_nets",
+]
 
 
 def final_output(blob_or_record: Any) -> TaskOutput:
-    """Have a blob handed back at the end of the run. Caffe2: task.final_output.
+    """Have a blob, a list of blobs or a record handed back at the end of the run.
 
     It becomes an output of the current `Task`, or, outside one, of a new task that does nothing
     else, on the current node and in the current group: its value is what the blob has when the
-    last task of the node has ended.
+    last task of the node has ended. Caffe2: task.final_output.
     """
     task = Task.current(required=False)
     if task is None:
@@ -148,18 +61,39 @@ def final_output(blob_or_record: Any) -> TaskOutput:
     return task.add_output(blob_or_record)
 
 
+def _recurring(step: Steps, interval_ms: int) -> ExecutionStep:
+    """A step that runs every so many milliseconds; the step itself if that can be changed."""
+    made = to_execution_step(step)
+    if made.used:
+        made = execution_step(made.Name(), [made])
+    made.RunEveryMillis(interval_ms)
+    return made
+
+
 class Task(Managed):
     """A step that runs on a node, and the outputs that come back. Caffe2: task.Task.
 
+    As a `with` block it is a `NetBuilder`: what is built inside by `ops` is what it runs.
+
     Args:
-        step: A step, a net, or a list of them.
-        outputs: A blob or a list of blobs (or of lists of blobs) to hand back after the run.
+        step: A step, a net, a NetBuilder, or a list of nets and steps.
+        outputs: A blob, a record, or a list of blobs (or of lists of blobs) to hand back
+            after the run.
         workspace_type: See `WorkspaceType`; left out, the group's.
         group: The group to join; left out, the current one, if any.
         node: The node to run on; left out, the current one.
         name: What it is called: `node/name`; left out, after the step.
         num_instances: Run so many copies at once, each in a child workspace of its own.
     """
+
+    TASK_SETUP = setup.TASK_SETUP
+    """Hung by this on a net: runs once before, or after, all instances of the task."""
+    TASK_INSTANCE_SETUP = setup.TASK_INSTANCE_SETUP
+    """Hung by this on a net: runs once before, or after, each instance."""
+    REPORT_STEP = setup.REPORT_STEP
+    """Hung by this on a net: a step that runs again and again beside each instance."""
+    builder_type: ClassVar[type[NetBuilder]] = NetBuilder
+    """What it is as a `with` block."""
 
     def __init__(
         self,
@@ -178,11 +112,14 @@ class Task(Managed):
         self.node = str(Node.current(node))
         self.group = TaskGroup.current(group, required=False)
         self.name = f"{self.node}/{name}"
-        self._workspace_type = _check_workspace_type(workspace_type)
+        self._workspace_type = checked_workspace_type(workspace_type)
         self._num_instances = num_instances
         self._step: ExecutionStep | None = None
+        self._step_with_setup: ExecutionStep | None = None
+        self._work: dict[str, NodeWork] | None = None
         self._outputs: list[TaskOutput] = []
-        self._frozen = False
+        self._already_used = False
+        self._builder: NetBuilder | None = None
         if step is not None:
             self.set_step(step)
         if outputs is not None:
@@ -190,8 +127,40 @@ class Task(Managed):
         if self.group is not None:
             self.group.add(self)
 
+    @classmethod
+    def of(cls, runnable: Net | ExecutionStep | Plan) -> Task:
+        """A task in no group, on the current node, for something that is not in a task."""
+        step = runnable.Steps() if isinstance(runnable, Plan) else runnable
+        # In a context of its own it joins no group.
+        make = partial(cls, step=step, node=str(Node.current()), name=runnable.Name())
+        return Context().run(make)
+
     def __repr__(self) -> str:
         return f"Task(name={self.name}, node={self.node}, outputs={self._outputs})"
+
+    def __enter__(self) -> Task:
+        self._check_not_used()
+        if self._step is not None:
+            raise GraphError(
+                f"task {self.name!r} already has a step: its `with` block would build another"
+            )
+        super().__enter__()
+        if self.group is not None:
+            # Tasks that are built inside come first: the group's order is that of the ends.
+            self.group.discard(self)
+        self._builder = self.builder_type(_fullname=self.name)
+        self._builder.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        assert self._builder is not None
+        builder, self._builder = self._builder, None
+        super().__exit__(*exception)
+        builder.__exit__(*exception)
+        if exception[:1] == (None,):
+            self.set_step(builder)
+            if self.group is not None:
+                self.group.add(self)
 
     @property
     def num_instances(self) -> int:
@@ -204,26 +173,75 @@ class Task(Managed):
 
     def freeze(self) -> None:
         """Let nobody change it any more; a session does that when it compiles the task."""
-        self._frozen = True
+        if self._builder is not None:
+            raise GraphError(f"task {self.name!r} is being built: its `with` block has not ended")
+        self._already_used = True
 
-    def _check_not_frozen(self) -> None:
-        if self._frozen:
+    def _check_not_used(self) -> None:
+        if self._already_used:
             raise GraphError(f"task {self.name!r} has been run or compiled: it cannot be changed")
 
     def set_step(self, step: Steps) -> None:
-        """Give it what to run."""
-        self._check_not_frozen()
+        """Give it what to run.
+
+        Raises:
+            GraphError: It has a step, or has been used.
+        """
+        self._check_not_used()
         if self._step is not None:
             raise GraphError(f"task {self.name!r} already has a step")
         self._step = to_execution_step(step)
+        self._step_with_setup = self._work = None
 
     def get_step(self) -> ExecutionStep:
-        """What it runs; an empty step when it has none."""
-        return ExecutionStep(self.name) if self._step is None else self._step
+        """What it runs, with all that hangs on its nets; an empty step when it has none.
+
+        That is: the nets set up for the task; then its instances, all at once, each of them with
+        the nets set up for an instance, the step, and its reporters beside it; then the nets
+        that the task exits by. What hangs on a net afterwards is not in it.
+        """
+        if self._step_with_setup is None:
+            self._step_with_setup = self._with_setup()
+        return self._step_with_setup
+
+    def _with_setup(self) -> ExecutionStep:
+        if self._step is None:
+            return execution_step(self.name, [])
+        hung = dict.fromkeys(self._step.get_all_attributes(Task.REPORT_STEP))
+        reports = [
+            step
+            if isinstance(step, ExecutionStep) and step.every_millis
+            else _recurring(step, 1000)
+            for step in hung
+        ]
+        parts = [self._step, *reports]
+        inits, exits = get_setup_nets(Task.TASK_SETUP, parts, self)
+        instance_inits, instance_exits = get_setup_nets(Task.TASK_INSTANCE_SETUP, parts, self)
+        body = self._step
+        if reports:
+            body = execution_step(f"{self.name}:body", [*reports, body])
+        name = f"{self.name}:instance"
+        instance = add_setup_steps(body, instance_inits, instance_exits, name)
+        if self.num_instances > 1:
+            if instance is self._step:
+                instance = execution_step(name, [instance])
+            instance.SetCreateWorkspace(True)
+            instance = execution_step(
+                f"{self.name}:parallel", [instance], num_concurrent_instances=self.num_instances
+            )
+        return add_setup_steps(instance, inits, exits, self.name)
+
+    def work(self) -> dict[str, NodeWork]:
+        """Its node -> what that does when the task runs alone: also what a group would set up."""
+        if self._work is None:
+            key, runs = TaskGroup.LOCAL_SETUP, {self.node: [self.get_step()]}
+            inits, exits = setup.collect_setups(key, runs, self.group)[self.node]
+            self._work = {self.node: NodeWork((self,), (), tuple(inits), tuple(exits))}
+        return self._work
 
     def add_output(self, output: Any) -> TaskOutput:
-        """Have a blob, or a list of blobs, handed back after the run."""
-        self._check_not_frozen()
+        """Have a blob, a list of blobs, or a record handed back after the run."""
+        self._check_not_used()
         made = output if isinstance(output, TaskOutput) else TaskOutput(output)
         self._outputs.append(made)
         return made
@@ -237,6 +255,24 @@ class Task(Managed):
     def outputs(self) -> list[TaskOutput]:
         """What it hands back."""
         return list(self._outputs)
+
+    def output_list(self) -> TaskOutputList:
+        """What it hands back, as one row."""
+        return TaskOutputList(self.outputs())
+
+
+@dataclass(frozen=True)
+class NodeWork:
+    """All that a group does on one node.
+
+    First `inits`, one after the other; then all `tasks` at once, and beside them `reports` again
+    and again; and when the last task has ended, `exits`.
+    """
+
+    tasks: tuple[Task, ...]
+    reports: tuple[ExecutionStep, ...]
+    inits: tuple[Net | ExecutionStep, ...]
+    exits: tuple[Net | ExecutionStep, ...]
 
 
 class TaskGroup(Managed):
@@ -256,43 +292,66 @@ class TaskGroup(Managed):
         workspace_type: See `WorkspaceType`; left out, that of its first task, or PRIVATE.
     """
 
+    LOCAL_SETUP = setup.LOCAL_SETUP
+    """Hung by this on a net: runs once on its node, before, or after, all tasks there."""
+
     def __init__(self, workspace_type: str | None = None) -> None:
-        self._workspace_type = _check_workspace_type(workspace_type)
+        self._workspace_type = checked_workspace_type(workspace_type)
         self._tasks: list[Task] = []
-        self._frozen = False
+        self._known: set[Task] = set()
+        self._report_steps: list[tuple[str, ExecutionStep]] = []
+        self._report_nets: dict[str, tuple[Net, float]] = {}
+        self._remote_nets: list[Net] = []
+        self._already_used = False
+        self._work: dict[str, NodeWork] | None = None
+        self._grouped: dict[tuple[tuple[str, str], ...], TaskGroup] = {}
 
     def __repr__(self) -> str:
-        return f"TaskGroup(tasks={self._tasks}, workspace_type={self._workspace_type})"
+        return (
+            f"TaskGroup(tasks={self._tasks}, workspace_type={self._workspace_type}, "
+            f"remote_nets={self._remote_nets})"
+        )
+
+    def _changing(self) -> None:
+        if self._already_used:
+            raise GraphError(
+                "this TaskGroup has been run or compiled: no more tasks can be added to it, "
+                "and no reports"
+            )
+        self._work = None
 
     def add(self, task: Task) -> None:
         """Add a task; one made inside the group's `with` block is added by itself."""
         if not isinstance(task, Task):
             raise RunnableTypeError(f"a TaskGroup is made of tasks, not {task!r}")
-        if self._frozen:
-            raise GraphError(
-                "this TaskGroup has been run or compiled: no more tasks can be added to it"
-            )
+        self._changing()
         if task in self._tasks:
             return
-        if task._workspace_type is None:
-            task._workspace_type = self._workspace_type or WorkspaceType.PRIVATE
-        if self._workspace_type is None:
-            self._workspace_type = task._workspace_type
-        if self._workspace_type != task._workspace_type:
+        kinds = (self._workspace_type, task._workspace_type)
+        if None not in kinds and kinds[0] != kinds[1]:
             raise GraphError(
                 f"task {task.name!r} is {task._workspace_type} and its group is "
                 f"{self._workspace_type}: a group is all of one workspace type"
             )
-        taken = {other.name for other in self._tasks}
-        base, index = task.name, 0
-        while task.name in taken:
-            index += 1
-            task.name = f"{base}:{index}"
+        kind = task._workspace_type or self._workspace_type or WorkspaceType.PRIVATE
+        task._workspace_type = self._workspace_type = kind
+        if task not in self._known:
+            taken = {known.name for known in self._known}
+            base, index = task.name, 0
+            while task.name in taken:
+                index += 1
+                task.name = f"{base}:{index}"
+            self._known.add(task)
         task.group = self
         self._tasks.append(task)
 
+    def discard(self, task: Task) -> None:
+        """Take a task out again; its name stays taken."""
+        self._changing()
+        self._tasks.remove(task)
+
     def tasks(self) -> list[Task]:
-        """Its tasks, in order of making."""
+        """Its tasks, in order of making (of those with a `with` block: of its end)."""
         return list(self._tasks)
 
     def num_registered_tasks(self) -> int:
@@ -307,8 +366,166 @@ class TaskGroup(Managed):
         """Its `WorkspaceType`, None while nothing has decided that."""
         return self._workspace_type
 
+    def add_remote_net(self, net: Net) -> None:
+        """Keep a net with the group, for sessions that run nets elsewhere. None here do."""
+        self._remote_nets.append(net)
+
+    def remote_nets(self) -> list[Net]:
+        """What `add_remote_net` was given."""
+        return self._remote_nets
+
+    def report_step(
+        self,
+        step: Steps | None = None,
+        node: str | Node | None = None,
+        interval_ms: int = 1000,
+    ) -> None:
+        """Run a step again and again on a node, while the group runs there, and once at its end.
+
+        Args:
+            step: What to run.
+            node: Where; left out, on the current node.
+            interval_ms: Every so many milliseconds.
+        """
+        self._changing()
+        made = _recurring(execution_step(None, None) if step is None else step, interval_ms)
+        self._report_steps.append((str(node or Node.current()), made))
+
+    def report_net(
+        self,
+        net: Net | None = None,
+        node: str | Node | None = None,
+        report_interval: float = 5,
+    ) -> Net:
+        """The net that runs every `report_interval` seconds on a node. `report_step` can do more.
+
+        Args:
+            net: The net; left out, the one that the node has, or a new one.
+            node: Where; left out, on the current node.
+            report_interval: Seconds.
+
+        Raises:
+            GraphError: A net is given, and the node has one already.
+        """
+        at = str(node or Node.current())
+        if at in self._report_nets:
+            if net is not None:
+                raise GraphError(f"node {at!r} already has a report net in this TaskGroup")
+        else:
+            self._changing()
+            made = NetBuilder.new_net(f"{at}/reporter") if net is None else net
+            self._report_nets[at] = made, report_interval
+        return self._report_nets[at][0]
+
     def freeze(self) -> None:
         """Let nobody add to it any more; a session does that when it compiles the group."""
-        self._frozen = True
         for task in self._tasks:
             task.freeze()
+        self._already_used = True
+
+    def work(self) -> dict[str, NodeWork]:
+        """Node -> what the group does there, in order of first use.
+
+        Raises:
+            GraphError: A report belongs to a node on which there is no task.
+        """
+        if self._work is None:
+            self._work = self._by_node()
+        return self._work
+
+    def _by_node(self) -> dict[str, NodeWork]:
+        nodes = self.used_nodes()
+        reports: dict[str, list[ExecutionStep]] = {node: [] for node in nodes}
+        listed = list(self._report_steps)
+        for node, (net, seconds) in self._report_nets.items():
+            listed.append((node, _recurring(net, int(seconds * 1000))))
+        for node, step in listed:
+            if node not in reports:
+                raise GraphError(
+                    f"step {step.Name()!r} reports on node {node!r}, where this TaskGroup has no "
+                    f"task; it has some on {nodes}"
+                )
+            reports[node].append(step)
+        tasks = {node: [task for task in self._tasks if task.node == node] for node in nodes}
+        runs = {
+            node: [*(task.get_step() for task in tasks[node]), *reports[node]] for node in nodes
+        }
+        setups = setup.collect_setups(TaskGroup.LOCAL_SETUP, runs, self)
+        return {
+            node: NodeWork(tuple(tasks[node]), tuple(reports[node]), *map(tuple, setups[node]))
+            for node in nodes
+        }
+
+    def tasks_by_node(self, node_remap: Callable[[str], str] | None = None) -> TaskGroup:
+        """A group with one task per node, which does all that this one does there.
+
+        Args:
+            node_remap: Node -> the node to run on instead.
+
+        Nothing can be added to this group afterwards. Caffe2: the same.
+        """
+        self.freeze()
+        moved = {node: node_remap(node) if node_remap else node for node in self.work()}
+        key = tuple(moved.items())
+        if key not in self._grouped:
+            group = TaskGroup()
+            for target in dict.fromkeys(moved.values()):
+                works = [work for node, work in self.work().items() if moved[node] == target]
+                task = Task(
+                    node=target,
+                    outputs=[output for w in works for t in w.tasks for output in t.outputs()],
+                    name="grouped_by_node",
+                    group=group,
+                    workspace_type=self._workspace_type,
+                )
+                # That is all: what hangs on its nets is in it.
+                task._step_with_setup = _one_step(target, works)
+                task._work = {target: NodeWork((task,), (), (), ())}
+            self._grouped[key] = group
+        return self._grouped[key]
+
+    def to_task(self, node: str | Node | None = None) -> Task:
+        """One task that does all that this group does, on one node. Caffe2: the same.
+
+        Args:
+            node: That node; left out, the current one.
+        """
+        target = str(node or Node.current())
+        tasks = self.tasks_by_node(lambda _: target).tasks()
+        return tasks[0] if tasks else Task()
+
+    def as_step(self, default_name: str | None = None) -> ExecutionStep:
+        """A step that does all that this group does, wherever it is put."""
+        task = self.to_task(LOCAL)
+        made = execution_step(
+            default_name or "task_group",
+            [task.get_step()],
+            create_workspace=self._workspace_type == WorkspaceType.PRIVATE,
+        )
+        made.own_setup = True
+        return made
+
+
+def _one_step(node: str, works: list[NodeWork]) -> ExecutionStep:
+    """All that groups do on one node, as one step."""
+    steps = [
+        *(step for work in works for step in work.reports),
+        *(task.get_step() for work in works for task in work.tasks),
+    ]
+    body = steps[0]
+    if len(steps) > 1:
+        body = execution_step(f"{node}:body", steps, concurrent_substeps=True)
+    inits = _joined(work.inits for work in works)
+    exits = _joined(work.exits for work in works)
+    return add_setup_steps(body, inits, exits, node)
+
+
+def _joined(nodes: Iterable[Iterable[Any]]) -> list[Any]:
+    """What runs on several nodes, on one: once what each of them has."""
+    parts: dict[Any, Any] = {}
+    for each in nodes:
+        times: Counter[int] = Counter()
+        for part in each:
+            times[id(part)] += 1
+            parts.setdefault((id(part), times[id(part)]), part)
+    return list(parts.values())

@@ -1,64 +1,106 @@
-"""Elementwise arithmetic: sums, products, powers, and the types of numbers.
+"""Arithmetic of two tensors or more: sums, products, powers, extremes; and types of numbers.
 
-The binary operators broadcast as NumPy does. `broadcast=1` and `axis` are Caffe2's older way
-of saying how: B lies along the dimensions of A from `axis` on. Numbers of different types
-meet by the rule of `arrays.promote`, under which float32 stays float32.
+Two operands broadcast as NumPy does. `broadcast=1` and `axis` are Caffe2's older way of saying
+how: B lies along the dimensions of A from `axis` on, or from the dimension on that `axis_str`
+names in `order`. Numbers of different types meet by the rule of `arrays.promote`, under which
+float32 stays float32.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, align, floats, promote, sum_to
+from procession.operators.arrays import Array, align, floats, promote, store, sum_to
 from procession.operators.datatype import numpy_dtype
-from procession.operators.registry import STOPS, Rules, alias, emit, operator
+from procession.operators.registry import (
+    REQUIRED,
+    STOPS,
+    Context,
+    Rules,
+    alias,
+    emit,
+    operator,
+)
 
 
-@operator("Sign", gradient=STOPS)
-def sign(x: Array, *, out: Array | None = None) -> Array:
-    """-1, 0 or 1: the sign of each number. Caffe2: Sign."""
-    return np.sign(x, out=out)
-
-
-@operator("Add", gradient=[emit("AddGradient", "GO0 I0 I1", "GI0 GI1")])
-def add(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("Add", ufunc=np.add, gradient=[emit("AddGradient", "GO0 ~I0 ~I1", "GI0 GI1")])
+def add(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """A + B, elementwise. Caffe2: Add.
 
     Args:
         broadcast: 1 to let B lie along the dimensions of A from `axis` on.
         axis: Where B starts in A; -1 for the last dimensions. Means nothing without `broadcast`.
+        axis_str: The same as a letter of `order`, e.g. "C".
+        order: The letters of the dimensions of A.
 
     Raises:
         ValueError: The shapes cannot be broadcast together.
     """
     # The types of NumPy's numbers are singletons, as a rule; where not, align() compares.
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.add(a, b, out=out)
 
 
-@operator("Sub", gradient=[emit("SubGradient", "GO0 I0 I1", "GI0 GI1")])
-def sub(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("Sub", ufunc=np.subtract, gradient=[emit("SubGradient", "GO0 ~I0 ~I1", "GI0 GI1")])
+def sub(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """A - B, elementwise; arguments and errors as for Add. Caffe2: Sub."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.subtract(a, b, out=out)
 
 
-@operator("Mul", gradient=[emit("MulGradient", "GO0 I0 I1", "GI0 GI1")])
-def mul(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("Mul", ufunc=np.multiply, gradient=[emit("MulGradient", "GO0 I0 I1", "GI0 GI1")])
+def mul(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """A * B, elementwise; arguments and errors as for Add. Caffe2: Mul."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.multiply(a, b, out=out)
 
 
-@operator("Div", gradient=[emit("DivGradient", "GO0 I0 I1 O0", "GI0 GI1")])
-def div(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("Div", ufunc=np.divide, gradient=[emit("DivGradient", "GO0 ~I0 I1 O0", "GI0 GI1")])
+def div(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """A / B, elementwise; integers are divided towards zero: -7 / 2 is -3. Caffe2: Div.
 
     Arguments as for Add.
@@ -68,7 +110,7 @@ def div(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | 
         ZeroDivisionError: An integer is divided by zero.
     """
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     if a.dtype.kind not in "iu":
         return np.divide(a, b, out=out)
     if not np.all(b):
@@ -80,10 +122,17 @@ def div(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | 
 
 @operator("AddGradient", outputs=2)
 def add_gradient(
-    dc: Array, a: Array, b: Array, *, broadcast: int = 0, axis: int = -1
+    dc: Array,
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
 ) -> tuple[Array, Array]:
     """Gradients of A and B from that of C = A + B. Caffe2: AddGradient."""
-    wide_a, wide_b = align(a, b, broadcast, axis)
+    wide_a, wide_b = align(a, b, broadcast, axis, axis_str, order)
     return (
         sum_to(dc, wide_a.shape, a, copy=True),
         sum_to(dc, wide_b.shape, b, copy=True),
@@ -92,10 +141,17 @@ def add_gradient(
 
 @operator("SubGradient", outputs=2)
 def sub_gradient(
-    dc: Array, a: Array, b: Array, *, broadcast: int = 0, axis: int = -1
+    dc: Array,
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
 ) -> tuple[Array, Array]:
     """Gradients of A and B from that of C = A - B. Caffe2: SubGradient."""
-    wide_a, wide_b = align(a, b, broadcast, axis)
+    wide_a, wide_b = align(a, b, broadcast, axis, axis_str, order)
     return (
         sum_to(dc, wide_a.shape, a, copy=True),
         sum_to(np.negative(dc), wide_b.shape, b),
@@ -104,10 +160,17 @@ def sub_gradient(
 
 @operator("MulGradient", outputs=2)
 def mul_gradient(
-    dc: Array, a: Array, b: Array, *, broadcast: int = 0, axis: int = -1
+    dc: Array,
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
 ) -> tuple[Array, Array]:
     """Gradients of A and B from that of C = A * B. Caffe2: MulGradient."""
-    wide_a, wide_b = align(a, b, broadcast, axis)
+    wide_a, wide_b = align(a, b, broadcast, axis, axis_str, order)
     return (
         sum_to(np.multiply(dc, wide_b), wide_a.shape, a),
         sum_to(np.multiply(dc, wide_a), wide_b.shape, b),
@@ -116,10 +179,18 @@ def mul_gradient(
 
 @operator("DivGradient", outputs=2)
 def div_gradient(
-    dc: Array, a: Array, b: Array, c: Array, *, broadcast: int = 0, axis: int = -1
+    dc: Array,
+    a: Array,
+    b: Array,
+    c: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
 ) -> tuple[Array, Array]:
     """Gradients of A and B from that of C = A / B, and C itself. Caffe2: DivGradient."""
-    wide_a, wide_b = align(a, b, broadcast, axis)
+    wide_a, wide_b = align(a, b, broadcast, axis, axis_str, order)
     da = np.divide(dc, wide_b)
     return (
         sum_to(da, wide_a.shape, a, copy=True),
@@ -131,6 +202,36 @@ def _sum_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
     return [alias("GO0", f"GI{index}") for index in range(inputs)]
 
 
+def _alike(first: Array, others: Sequence[Array]) -> tuple[Array, ...]:
+    """All of them in one dtype.
+
+    Raises:
+        ValueError: One of them has another shape than the first.
+    """
+    for index, other in enumerate(others, 1):
+        if other.shape != first.shape:
+            raise ValueError(f"input {index} is {other.shape}, input 0 is {first.shape}")
+    return promote(first, *others)
+
+
+def _accumulate(function: np.ufunc, terms: Sequence[Array], out: Array | None) -> Any:
+    """function(...function(function(a, b), c)...), into `out` if it is given."""
+    first, *rest = terms
+    if not rest:
+        return store(first, first.dtype, out)
+    total = out
+    # The first result would overwrite a later term that lies where the result goes.
+    if out is not None and any(np.may_share_memory(out, term) for term in rest[1:]):
+        total = None
+    total = function(first, rest[0], out=total)
+    for term in rest[1:]:
+        total = function(total, term, out=total if isinstance(total, np.ndarray) else None)
+    if out is None or total is out:
+        return total
+    np.copyto(out, total)
+    return out
+
+
 @operator("Sum", gradient=_sum_rules)
 def sum_(first: Array, *others: Array, out: Array | None = None) -> Any:
     """The sum of all inputs, which have one shape: nothing is broadcast. Caffe2: Sum.
@@ -138,141 +239,110 @@ def sum_(first: Array, *others: Array, out: Array | None = None) -> Any:
     Raises:
         ValueError: An input has another shape than the first.
     """
-    for index, other in enumerate(others, 1):
-        if other.shape != first.shape:
-            raise ValueError(f"input {index} is {other.shape}, input 0 is {first.shape}")
-    first, *rest = promote(first, *others)
-    if not rest:
-        if out is None:
-            return first.copy()
-        np.copyto(out, first)
-        return out
-    total = out
-    # The first addition would overwrite a later term that lies where the result goes.
-    if out is not None and any(np.may_share_memory(out, term) for term in rest[1:]):
-        total = None
-    total = np.add(first, rest[0], out=total)
-    for term in rest[1:]:
-        total = np.add(total, term, out=total if isinstance(total, np.ndarray) else None)
-    if out is None or total is out:
-        return total
-    np.copyto(out, total)
-    return out
+    return _accumulate(np.add, _alike(first, others), out)
 
 
-@operator("Negative", gradient=[emit("Negative", "GO0", "GI0")])
-def negative(x: Array, *, out: Array | None = None) -> Any:
-    """-X, elementwise. Caffe2: Negative."""
-    return np.negative(x, out=out)
-
-
-@operator("Scale", gradient=[emit("Scale", "GO0", "GI0")])
-def scale(x: Array, *, scale: float = 1.0, out: Array | None = None) -> Any:
-    """`scale` times X, elementwise. Caffe2: Scale.
+@operator("SumInt")
+def sum_int(first: Array, *others: Array, out: Array | None = None) -> Any:
+    """Sum under a name that has no gradient, for counts. Caffe2: SumInt.
 
     Raises:
-        TypeError: X does not hold floating-point numbers.
+        ValueError: An input has another shape than the first.
     """
-    floats("Scale", x)
-    # A Python float would make float64 of a 0-d float32 array, before NumPy 2.
-    return np.multiply(x, x.dtype.type(scale), out=out)
+    return _accumulate(np.add, _alike(first, others), out)
 
 
-@operator(
-    "Sqr",
-    gradient=[emit("Scale", "GO0", "GI0", scale=2.0), emit("Mul", "GI0 I0", "GI0")],
-)
-def sqr(x: Array, *, out: Array | None = None) -> Any:
-    """X * X, elementwise. Caffe2: Sqr."""
-    return np.multiply(x, x, out=out)
+def _extreme_rules(gradient: str, inputs: int, arguments: Mapping[str, Any]) -> Rules:
+    each = " ".join(f"I{index}" for index in range(inputs))
+    made = " ".join(f"GI{index}" for index in range(inputs))
+    return [emit(gradient, f"O0 GO0 {each}", made)]
 
 
-@operator(
-    "Sqrt",
-    gradient=[emit("Scale", "GO0", "GI0", scale=0.5), emit("Div", "GI0 O0", "GI0")],
-)
-def sqrt(x: Array, *, out: Array | None = None) -> Any:
-    """The square root of each number. Caffe2: Sqrt.
+@operator("Max", gradient=partial(_extreme_rules, "MaxGradient"))
+def max_(first: Array, *others: Array, out: Array | None = None) -> Any:
+    """The largest of all inputs, elementwise; they have one shape. Caffe2: Max.
+
+    A NaN in any of them makes a NaN.
 
     Raises:
-        TypeError: X does not hold floating-point numbers.
+        ValueError: An input has another shape than the first.
     """
-    floats("Sqrt", x)
-    return np.sqrt(x, out=out)
+    return _accumulate(np.maximum, _alike(first, others), out)
 
 
-@operator("Exp", gradient=[emit("Mul", "O0 GO0", "GI0")])
-def exp(x: Array, *, out: Array | None = None) -> Any:
-    """The exponential function of each number. Caffe2: Exp.
+@operator("Min", gradient=partial(_extreme_rules, "MinGradient"))
+def min_(first: Array, *others: Array, out: Array | None = None) -> Any:
+    """The smallest of all inputs, elementwise; otherwise as Max. Caffe2: Min.
 
     Raises:
-        TypeError: X does not hold floating-point numbers.
+        ValueError: An input has another shape than the first.
     """
-    floats("Exp", x)
-    return np.exp(x, out=out)
+    return _accumulate(np.minimum, _alike(first, others), out)
 
 
-@operator("Log", gradient=[emit("Div", "GO0 I0", "GI0")])
-def log(x: Array, *, out: Array | None = None) -> Any:
-    """The natural logarithm of each number. Caffe2: Log.
+@operator("MaxGradient", outputs=(1, None))
+def max_gradient(y: Array, dy: Array, *xs: Array) -> tuple[Array, ...]:
+    """The gradient of each X: dY where X is the extreme Y, 0 elsewhere. Caffe2: MaxGradient.
+
+    Where several X are, each has all of dY.
+    """
+    return tuple(np.asarray(np.multiply(dy, np.equal(x, y), dtype=dy.dtype)) for x in xs)
+
+
+@operator("MinGradient", outputs=(1, None))
+def min_gradient(y: Array, dy: Array, *xs: Array) -> tuple[Array, ...]:
+    """The gradient of each X: dY where X is the extreme Y, as MaxGradient. Caffe2: MinGradient."""
+    return max_gradient(y, dy, *xs)
+
+
+def _mean_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
+    return [emit("MeanGradient", "GO0", " ".join(f"GI{index}" for index in range(inputs)))]
+
+
+@operator("Mean", gradient=_mean_rules)
+def mean(first: Array, *others: Array, out: Array | None = None) -> Any:
+    """The average of all inputs, elementwise; they have one shape. Caffe2: Mean.
 
     Raises:
-        TypeError: X does not hold floating-point numbers.
+        ValueError: An input has another shape than the first.
+        TypeError: An input does not hold floating-point numbers.
     """
-    floats("Log", x)
-    return np.log(x, out=out)
+    floats("Mean", first, *others)
+    total = _accumulate(np.add, _alike(first, others), out)
+    return np.divide(total, total.dtype.type(1 + len(others)), out=out)
 
 
-@operator("Abs", gradient=[emit("AbsGradient", "I0 GO0", "GI0")])
-def abs_(x: Array, *, out: Array | None = None) -> Any:
-    """The absolute value of each number. Caffe2: Abs."""
-    return np.absolute(x, out=out)
+@operator("MeanGradient", outputs=(1, None))
+def mean_gradient(dy: Array, *, context: Context) -> tuple[Array, ...]:
+    """The gradients of all inputs of Mean: dY over their number, each. Caffe2: MeanGradient."""
+    share = np.asarray(np.divide(dy, dy.dtype.type(len(context.outputs))))
+    return (share, *(share.copy() for _ in context.outputs[1:]))
 
 
-@operator("AbsGradient")
-def abs_gradient(x: Array, dy: Array, *, out: Array | None = None) -> Any:
-    """The gradient of X: dY times the sign of X. Caffe2: AbsGradient."""
-    return np.multiply(np.sign(x), dy, out=out)
-
-
-@operator("Clip", gradient=[emit("ClipGradient", "O0 GO0", "GI0")])
-def clip(
+@operator("Mod")
+def mod(
     x: Array,
     *,
-    min: float | None = None,
-    max: float | None = None,
+    divisor: int = REQUIRED,
+    sign_follow_divisor: bool = False,
     out: Array | None = None,
 ) -> Any:
-    """X, but nothing below `min` or above `max`; None is no bound. Caffe2: Clip.
+    """What is left of each integer when it is divided by `divisor`. Caffe2: Mod.
+
+    Args:
+        divisor: The number to divide by.
+        sign_follow_divisor: The rest has the sign of the divisor, not that of X.
 
     Raises:
-        TypeError: X does not hold floating-point numbers.
-        ValueError: `min` is greater than `max`.
+        TypeError: X does not hold integers.
+        ValueError: `divisor` is 0.
     """
-    floats("Clip", x)
-    low = x.dtype.type(-np.inf if min is None else min)
-    high = x.dtype.type(np.inf if max is None else max)
-    if low > high:
-        raise ValueError(f"Clip: min={min} is greater than max={max}")
-    return np.minimum(np.maximum(x, low, out=out), high, out=out)
-
-
-@operator("ClipGradient")
-def clip_gradient(
-    y: Array,
-    dy: Array,
-    *,
-    min: float | None = None,
-    max: float | None = None,
-    out: Array | None = None,
-) -> Any:
-    """The gradient of X: dY where Y is strictly between the bounds, else 0.
-
-    Caffe2: ClipGradient.
-    """
-    low = y.dtype.type(-np.inf if min is None else min)
-    high = y.dtype.type(np.inf if max is None else max)
-    return np.multiply(dy, np.logical_and(y > low, y < high), out=out)
+    if x.dtype.kind not in "iu":
+        raise TypeError(f"Mod is for integers, not for {x.dtype}")
+    if not divisor:
+        raise ValueError("Mod: divisor must not be 0")
+    rest = np.remainder if sign_follow_divisor else np.fmod
+    return rest(x, x.dtype.type(divisor), out=out)
 
 
 def _pow_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -294,11 +364,13 @@ def pow_(
     exponent: float | None = None,
     broadcast: int = 0,
     axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
     out: Array | None = None,
 ) -> Any:
     """X to the power of a second input, or of `exponent`. Caffe2: Pow.
 
-    `broadcast` and `axis` as for Add.
+    The other arguments as for Add.
 
     Raises:
         TypeError: X does not hold floating-point numbers.
@@ -310,16 +382,24 @@ def pow_(
         raise ValueError("Pow takes a second input or the argument `exponent`, one of them")
     if power is None:
         return np.power(x, x.dtype.type(exponent), out=out)
-    x, power = align(x, power, broadcast, axis)
+    x, power = align(x, power, broadcast, axis, axis_str, order)
     return np.power(x, power, out=out)
 
 
 @operator("PowGradient", outputs=2)
 def pow_gradient(
-    dc: Array, a: Array, b: Array, c: Array, *, broadcast: int = 0, axis: int = -1
+    dc: Array,
+    a: Array,
+    b: Array,
+    c: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
 ) -> tuple[Array, Array]:
     """Gradients of A and B from that of C = A to the power of B, and C itself."""
-    wide_a, wide_b = align(a, b, broadcast, axis)
+    wide_a, wide_b = align(a, b, broadcast, axis, axis_str, order)
     da = dc * wide_b * np.power(wide_a, wide_b - wide_b.dtype.type(1))
     db = dc * c * np.log(wide_a)
     return sum_to(da, wide_a.shape, a), sum_to(db, wide_b.shape, b)
@@ -339,7 +419,7 @@ def copy_(x: Any, *, out: Array | None = None) -> Any:
 def _cast_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
     if numpy_dtype(arguments["to"]).kind != "f":
         return STOPS
-    return [emit("CastGradient", "I0 GO0", "GI0")]
+    return [emit("CastGradient", "~I0 GO0", "GI0")]
 
 
 @operator("Cast", gradient=_cast_rules)
@@ -347,7 +427,8 @@ def cast(x: Array, *, to: Any = "float", from_type: Any = None, out: Array | Non
     """X in another data type. Caffe2: Cast.
 
     Fractions are cut off, not rounded, on the way to an integer, and what is too large for it
-    wraps around. Nothing flows back through a cast to integers, bools or strings.
+    wraps around. As strings, floats have six decimals, and bools are 0 or 1. Nothing flows back
+    through a cast to integers, bools or strings.
 
     Args:
         to: A `DataType`, its number, its name in any case, or a NumPy dtype.
@@ -359,7 +440,8 @@ def cast(x: Array, *, to: Any = "float", from_type: Any = None, out: Array | Non
     dtype = numpy_dtype(to)
     if dtype.kind == "O" and x.dtype.kind != "O":
         texts = np.empty(x.shape, object)
-        texts.reshape(-1)[:] = [str(value) for value in x.flat]
+        form = "%f" if x.dtype.kind == "f" else "%d"
+        texts.reshape(-1)[:] = [form % value for value in x.flat]
         return texts
     if out is None:
         out = np.empty(x.shape, dtype)

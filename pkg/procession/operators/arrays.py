@@ -34,23 +34,44 @@ def promote(*arrays: Array) -> tuple[Array, ...]:
     return tuple(each.astype(dtype, copy=False) for each in arrays)
 
 
-def align(a: Array, b: Array, broadcast: int, axis: int) -> tuple[Array, Array]:
+def align(
+    a: Array,
+    b: Array,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+) -> tuple[Array, Array]:
     """Both in one dtype, and `b` ready to be broadcast to `a` by NumPy's rules.
 
     With `broadcast`, `b` lies along the dimensions of `a` that start at `axis` (-1: the last
     ones), as older Caffe2 scripts have it. Without it `axis` means nothing.
 
     Raises:
-        ValueError: `b` has more dimensions than `a` has from `axis` on.
+        ValueError: `b` has more dimensions than `a` has from `axis` on; or `axis_str` is none
+            of the letters of `order`, or is given beside `axis`.
     """
     if broadcast:
-        start = a.ndim - b.ndim if axis == -1 else axis
-        trailing = a.ndim - start - b.ndim
-        if start < 0 or trailing < 0:
-            raise ValueError(f"B {b.shape} does not fit into A {a.shape} at axis {axis}")
-        b = b.reshape(b.shape + (1,) * trailing)
+        b = _lay_along(a, b, axis, axis_str, order)
     a, b = promote(a, b)
     return a, b
+
+
+def _lay_along(a: Array, b: Array, axis: int, axis_str: str, order: str) -> Array:
+    """`b` with its dimensions at `axis` of `a` and after it, for NumPy to broadcast."""
+    if b.size == 1:
+        return b.reshape(())
+    if axis_str:
+        if axis != -1:
+            raise ValueError(f"axis={axis} and axis_str={axis_str!r}: one of them")
+        axis = text(order).find(text(axis_str))
+        if len(axis_str) != 1 or axis < 0:
+            raise ValueError(f"axis_str={axis_str!r} is not a letter of order={order!r}")
+    start = a.ndim - b.ndim if axis == -1 else axis
+    trailing = a.ndim - start - b.ndim
+    if start < 0 or trailing < 0:
+        raise ValueError(f"B {b.shape} does not fit into A {a.shape} at axis {axis}")
+    return b.reshape(b.shape + (1,) * trailing)
 
 
 def sum_to(gradient: Array, aligned: Shape, target: Array, *, copy: bool = False) -> Array:
@@ -70,6 +91,11 @@ def sum_to(gradient: Array, aligned: Shape, target: Array, *, copy: bool = False
         copy = False
     make = np.array if copy else np.asarray
     return make(gradient, dtype=target.dtype).reshape(target.shape)
+
+
+def text(value: str | bytes) -> str:
+    """The string that an argument or an element of a tensor holds, as `str`."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def floats(operator: str, *arrays: Array) -> None:
@@ -97,3 +123,11 @@ def number(array: Array, name: str) -> float:
 def result(out: Array | None, shape: Shape, dtype: np.dtype[Any]) -> Array:
     """`out` where rows and columns of it can be written to in place, else a new array."""
     return np.empty(shape, dtype) if out is None or not out.flags.c_contiguous else out
+
+
+def store(value: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
+    """The value in that type, written to `out` if it is given; never `value` itself."""
+    if out is None:
+        return np.array(value, dtype)
+    np.copyto(out, value, casting="same_kind")
+    return out

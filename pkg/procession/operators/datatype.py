@@ -14,6 +14,7 @@ from procession.errors import did_you_mean
 class DataType(IntEnum):
     """The numbers that `dtype=` and `to=` arguments of Caffe2 scripts hold."""
 
+    UNDEFINED = 0
     FLOAT = 1
     INT32 = 2
     BYTE = 3
@@ -26,6 +27,7 @@ class DataType(IntEnum):
     INT64 = 10
     FLOAT16 = 12
     DOUBLE = 13
+    ZERO_COLLISION_HASH = 14
 
 
 _NUMPY: dict[DataType, np.dtype[Any]] = {
@@ -58,12 +60,14 @@ def numpy_dtype(value: Any) -> np.dtype[Any]:
     if isinstance(value, Integral) and not isinstance(value, (bool, np.bool_)):
         try:
             return _NUMPY[DataType(int(value))]
-        except ValueError:
-            known = ", ".join(f"{each.value} ({each.name})" for each in DataType)
+        except (ValueError, KeyError):
+            known = ", ".join(f"{each.value} ({each.name})" for each in _NUMPY)
             raise ValueError(f"{value} is not the number of a data type: {known}") from None
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
     if isinstance(value, str):
         named = DataType.__members__.get(value.upper())
-        if named is not None:
+        if named is not None and named in _NUMPY:
             return _NUMPY[named]
     if value is None or isinstance(value, (bool, np.bool_, float)):
         raise TypeError(f"{value!r} does not name a data type")
@@ -72,6 +76,6 @@ def numpy_dtype(value: Any) -> np.dtype[Any]:
     except TypeError:
         if not isinstance(value, str):
             raise TypeError(f"{value!r} does not name a data type") from None
-        hint = did_you_mean(value, DataType.__members__)
+        hint = did_you_mean(value, (each.name for each in _NUMPY))
         raise ValueError(f"{value!r} is not the name of a data type.{hint}") from None
     return np.dtype(object) if dtype.kind in "US" else dtype

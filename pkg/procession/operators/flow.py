@@ -1,4 +1,4 @@
-"""Operators that compute nothing: they stop gradients, or show what passes by."""
+"""Operators that compute nothing: they stop gradients or runs, show, ask, make and free blobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from procession.operators.arithmetic import copy_
 from procession.operators.arrays import Array
-from procession.operators.registry import STOPS, Context, operator
+from procession.operators.registry import STOPS, WRITTEN, Context, emit, operator
 
 LIMIT = 1000
 """How many values Print shows unless it is told."""
@@ -19,6 +19,11 @@ LIMIT = 1000
 def stop_gradient(x: Any, *, out: Array | None = None) -> Any:
     """A copy of any blob, through which no gradient flows back. Caffe2: StopGradient."""
     return copy_(x, out=out)
+
+
+@operator("ZeroGradient", outputs=0, gradient=[emit("ConstantFill", "~I0", "GI0", value=0.0)])
+def zero_gradient(x: Any) -> None:
+    """Nothing; but X has a gradient then, of zeros if of nothing else. Caffe2: ZeroGradient."""
 
 
 def _text(value: Any) -> str:
@@ -71,3 +76,91 @@ def print_(
         return
     with open(f"{name.replace('/', '_')}.log", "a" if runs else "w", encoding="utf-8") as file:
         file.write(line)
+
+
+def _empty(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.size == 0
+
+
+@operator("IsEmpty")
+def is_empty(x: Any) -> Any:
+    """Whether X has no elements. Caffe2: IsEmpty."""
+    return np.bool_(_empty(x))
+
+
+@operator("HasElements")
+def has_elements(first: Any, *others: Any) -> Any:
+    """Whether any of the inputs has elements. Caffe2: HasElements."""
+    return np.bool_(not all(_empty(x) for x in (first, *others)))
+
+
+@operator("FeedBlob")
+def feed_blob(*, value: str | bytes = "") -> Any:
+    """A blob that holds a string, as it is. Caffe2: FeedBlob."""
+    return value
+
+
+@operator("Free", outputs=(1, None))
+def free(first: Any, *others: Any, context: Context) -> Any:
+    """Remove blobs from the workspace, and give their memory back. Caffe2: Free.
+
+    Raises:
+        ValueError: The outputs are not the inputs, one by one.
+    """
+    if context.inputs != context.outputs:
+        raise ValueError(
+            f"Free: the outputs must be the inputs, {list(context.inputs)}, "
+            f"not {list(context.outputs)}"
+        )
+    for name in dict.fromkeys(context.inputs):
+        context.workspace.remove_blob(name)
+    return (WRITTEN,) * len(context.outputs)
+
+
+@operator("GetAllBlobNames")
+def get_all_blob_names(*, include_shared: bool = True, context: Context) -> Array:
+    """The names of all blobs of the workspace, sorted. Caffe2: GetAllBlobNames.
+
+    Args:
+        include_shared: Those of its parents as well.
+    """
+    workspace = context.workspace
+    found = workspace.names() if include_shared else sorted(workspace.own_names())
+    names = np.empty(len(found), object)
+    names[:] = found
+    return names
+
+
+@operator("Assert", outputs=0)
+def assert_(x: Array, *, error_msg: str = "") -> None:
+    """Fail unless all elements of X are true. Caffe2: Assert.
+
+    Args:
+        error_msg: What the error says.
+
+    Raises:
+        AssertionError: An element is false or 0.
+    """
+    if not np.all(x):
+        wrong = int(np.asarray(x == 0).reshape(-1).argmax())
+        raise AssertionError(error_msg or f"element {wrong} of the condition is false")
+
+
+@operator("Fail", outputs=0)
+def fail() -> None:
+    """Fail. Caffe2: Fail.
+
+    Raises:
+        RuntimeError: Always.
+    """
+    raise RuntimeError("an operator Fail was run")
+
+
+@operator("ThrowException", outputs=0)
+def throw_exception() -> None:
+    """Raise an exception, as an operator with an error in it would. Caffe2: ThrowException.
+
+    Raises:
+        RuntimeError: Always.
+    """
+    raise RuntimeError("an operator ThrowException was run")

@@ -21,13 +21,13 @@ def _matmul_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
     trans_a, trans_b = bool(arguments["trans_a"]), bool(arguments["trans_b"])
     axis_a, axis_b = arguments["axis_a"], arguments["axis_b"]
     if trans_a:
-        da = emit("MatMul", "I1 GO0 I0", "GI0", axis_a=axis_b, trans_a=int(trans_b), trans_b=1)
+        da = emit("MatMul", "I1 GO0 ~I0", "GI0", axis_a=axis_b, trans_a=int(trans_b), trans_b=1)
     else:
-        da = emit("MatMul", "GO0 I1 I0", "GI0", axis_b=axis_b, trans_b=int(not trans_b))
+        da = emit("MatMul", "GO0 I1 ~I0", "GI0", axis_b=axis_b, trans_b=int(not trans_b))
     if trans_b:
-        db = emit("MatMul", "GO0 I0 I1", "GI1", axis_b=axis_a, trans_a=1, trans_b=int(trans_a))
+        db = emit("MatMul", "GO0 I0 ~I1", "GI1", axis_b=axis_a, trans_a=1, trans_b=int(trans_a))
     else:
-        db = emit("MatMul", "I0 GO0 I1", "GI1", axis_a=axis_a, trans_a=int(not trans_a))
+        db = emit("MatMul", "I0 GO0 ~I1", "GI1", axis_a=axis_a, trans_a=int(not trans_a))
     return [da, db]
 
 
@@ -162,3 +162,109 @@ def fc_transposed_gradient(
 ) -> tuple[Array, Array, Array]:
     """The gradients of W, b and X from that of FCTransposed's. Caffe2: FCTransposedGradient."""
     return _affine_gradient(x, w, dy, axis, axis_w, True)
+
+
+def _transposed(x: Array, wanted: int) -> Array:
+    return x.swapaxes(-1, -2) if wanted and x.ndim > 1 else x
+
+
+def _batch_matmul_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules | None:
+    if arguments["broadcast"]:
+        return None
+    trans_a, trans_b = int(bool(arguments["trans_a"])), int(bool(arguments["trans_b"]))
+    # As for MatMul: dA = dC B' and dB = A' dC, transposed where the factor came in transposed.
+    if trans_a:
+        da = emit("BatchMatMul", "I1 GO0", "GI0", trans_a=trans_b, trans_b=1)
+    else:
+        da = emit("BatchMatMul", "GO0 I1", "GI0", trans_b=1 - trans_b)
+    if trans_b:
+        db = emit("BatchMatMul", "GO0 I0", "GI1", trans_a=1, trans_b=trans_a)
+    else:
+        db = emit("BatchMatMul", "I0 GO0", "GI1", trans_a=1 - trans_a)
+    return [da, db]
+
+
+@operator("BatchMatMul", gradient=_batch_matmul_rules)
+def batch_matmul(
+    a: Array, b: Array, *, trans_a: int = 0, trans_b: int = 0, broadcast: int = 0
+) -> Array:
+    """The products of the matrices in A (..., M, K) and B (..., K, N). Caffe2: BatchMatMul.
+
+    An operand of one dimension is a vector: a row of K if it is A, a column if it is B. The result
+    has no dimension in its place. With `broadcast` there is no gradient.
+
+    Args:
+        trans_a: 1 if the matrices of A come transposed, as (..., K, M).
+        trans_b: 1 if the matrices of B come transposed, as (..., N, K).
+        broadcast: 1 to broadcast the dimensions in front as NumPy does; else they are the same.
+
+    Raises:
+        ValueError: The shapes do not match.
+    """
+    if not a.ndim or not b.ndim:
+        raise ValueError(f"BatchMatMul: A {a.shape} and B {b.shape} have one dimension at least")
+    if not broadcast and min(a.ndim, b.ndim) > 1 and a.shape[:-2] != b.shape[:-2]:
+        raise ValueError(
+            f"A {a.shape} and B {b.shape} differ before their matrices (broadcast=1 broadcasts)"
+        )
+    left, right = promote(_transposed(a, trans_a), _transposed(b, trans_b))
+    product = np.asarray(np.matmul(left, right))
+    # Of two vectors, Caffe2 makes a vector of one number.
+    return product.reshape(1) if a.ndim == b.ndim == 1 else product
+
+
+def _weighed(x: Array, w: Array, b: Array, axis: int) -> tuple[Array, Array, Array]:
+    rows, columns = matrix(x.shape, axis, "X")
+    if w.shape != (columns,) or b.shape != (columns,):
+        raise ValueError(f"w is {w.shape} and b {b.shape}, X {x.shape} asks for ({columns},)")
+    x, w, b = promote(x, w, b)
+    return x.reshape(rows, columns), w, b
+
+
+@operator(
+    "ElementwiseLinear",
+    gradient=[emit("ElementwiseLinearGradient", "GO0 I0 I1", "GI0 GI1 GI2")],
+)
+def elementwise_linear(x: Array, w: Array, b: Array, *, axis: int = 1) -> Array:
+    """Each column of X times its number in w, plus that in b. Caffe2: ElementwiseLinear.
+
+    Args:
+        axis: Where X is cut into a matrix (N, D); w and b are (D,).
+
+    Raises:
+        ValueError: The shapes do not match.
+    """
+    rows, w, b = _weighed(x, w, b, axis)
+    return np.asarray(rows * w + b).reshape(x.shape)
+
+
+@operator("ElementwiseLinearGradient", outputs=3)
+def elementwise_linear_gradient(
+    dy: Array, x: Array, w: Array, *, axis: int = 1
+) -> tuple[Array, Array, Array]:
+    """The gradients of X, w and b. Caffe2: ElementwiseLinearGradient."""
+    rows, w, _ = _weighed(x, w, w, axis)
+    slopes = dy.reshape(rows.shape)
+    dw = np.add.reduce(slopes * rows, axis=0, dtype=dy.dtype)
+    db = np.add.reduce(slopes, axis=0, dtype=dy.dtype)
+    return np.asarray(slopes * w).reshape(x.shape), dw, db
+
+
+@operator(
+    "RowMul",
+    gradient=[
+        emit("RowMul", "GO0 I1", "GI0"),
+        emit("Mul", "GO0 I0", "GI1"),
+        emit("ReduceTailSum", "GI1", "GI1"),
+    ],
+)
+def row_mul(x: Array, w: Array, *, out: Array | None = None) -> Any:
+    """Each row of X (its first dimension) times its number in w. Caffe2: RowMul.
+
+    Raises:
+        ValueError: There is not one number for each row.
+    """
+    if not x.ndim or w.size != x.shape[0]:
+        raise ValueError(f"w is {w.shape}, X {x.shape} has {x.shape[:1]} rows")
+    x, w = promote(x, w)
+    return np.multiply(x, w.reshape((-1,) + (1,) * (x.ndim - 1)), out=out)

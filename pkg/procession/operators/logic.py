@@ -1,93 +1,310 @@
-"""Comparisons and logic: bools out. Nothing flows back through any of them.
+"""Comparisons, logic, and choices by it. Nothing flows back through any of them.
 
 They broadcast as the operators of `arithmetic` do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, align
-from procession.operators.registry import STOPS, operator
+from procession.operators.arrays import Array, align, floats, promote, store, text
+from procession.operators.datatype import numpy_dtype
+from procession.operators.registry import REQUIRED, STOPS, operator
 
 
-@operator("Not", gradient=STOPS)
+@operator("Not", ufunc=np.logical_not, gradient=STOPS)
 def not_(x: Array, *, out: Array | None = None) -> Any:
     """True where X is false or 0. Caffe2: Not."""
     return np.logical_not(x, out=out)
 
 
-@operator("EQ", gradient=STOPS)
-def eq(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("EQ", ufunc=np.equal, gradient=STOPS)
+def eq(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """True where A equals B; arguments and errors as for Add. Caffe2: EQ."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.equal(a, b, out=out)
 
 
-@operator("NE", gradient=STOPS)
-def ne(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("NE", ufunc=np.not_equal, gradient=STOPS)
+def ne(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """True where A does not equal B; arguments and errors as for Add. Caffe2: NE."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.not_equal(a, b, out=out)
 
 
-@operator("LT", gradient=STOPS)
-def lt(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("LT", ufunc=np.less, gradient=STOPS)
+def lt(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """True where A is less than B; arguments and errors as for Add. Caffe2: LT."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.less(a, b, out=out)
 
 
-@operator("LE", gradient=STOPS)
-def le(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("LE", ufunc=np.less_equal, gradient=STOPS)
+def le(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """True where A is B or less than B; arguments and errors as for Add. Caffe2: LE."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.less_equal(a, b, out=out)
 
 
-@operator("GT", gradient=STOPS)
-def gt(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("GT", ufunc=np.greater, gradient=STOPS)
+def gt(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """True where A is greater than B; arguments and errors as for Add. Caffe2: GT."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.greater(a, b, out=out)
 
 
-@operator("GE", gradient=STOPS)
-def ge(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("GE", ufunc=np.greater_equal, gradient=STOPS)
+def ge(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """True where A is B or greater than B; arguments and errors as for Add. Caffe2: GE."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.greater_equal(a, b, out=out)
 
 
-@operator("And", gradient=STOPS)
+@operator("And", ufunc=np.logical_and, gradient=STOPS)
 def and_(
-    a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
 ) -> Any:
     """True where both A and B are; arguments and errors as for Add. Caffe2: And."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.logical_and(a, b, out=out)
 
 
-@operator("Or", gradient=STOPS)
-def or_(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("Or", ufunc=np.logical_or, gradient=STOPS)
+def or_(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """True where A or B is, or both; arguments and errors as for Add. Caffe2: Or."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.logical_or(a, b, out=out)
 
 
-@operator("Xor", gradient=STOPS)
-def xor(a: Array, b: Array, *, broadcast: int = 0, axis: int = -1, out: Array | None = None) -> Any:
+@operator("Xor", ufunc=np.logical_xor, gradient=STOPS)
+def xor(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
     """True where one of A and B is, but not both; arguments and errors as for Add. Caffe2: Xor."""
     if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis)
+        a, b = align(a, b, broadcast, axis, axis_str, order)
     return np.logical_xor(a, b, out=out)
+
+
+@operator("BitwiseAnd", gradient=STOPS)
+def bitwise_and(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
+    """The bits that both A and B have; integers or bools, otherwise as Add. Caffe2: BitwiseAnd."""
+    if broadcast or a.dtype is not b.dtype:
+        a, b = align(a, b, broadcast, axis, axis_str, order)
+    return np.bitwise_and(a, b, out=out)
+
+
+@operator("BitwiseOr", gradient=STOPS)
+def bitwise_or(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
+    """The bits that A or B has, or both; integers or bools, otherwise as Add. Caffe2: BitwiseOr."""
+    if broadcast or a.dtype is not b.dtype:
+        a, b = align(a, b, broadcast, axis, axis_str, order)
+    return np.bitwise_or(a, b, out=out)
+
+
+@operator("BitwiseXor", gradient=STOPS)
+def bitwise_xor(
+    a: Array,
+    b: Array,
+    *,
+    broadcast: int = 0,
+    axis: int = -1,
+    axis_str: str = "",
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
+    """The bits that one of A and B has; integers or bools, otherwise as Add. Caffe2: BitwiseXor."""
+    if broadcast or a.dtype is not b.dtype:
+        a, b = align(a, b, broadcast, axis, axis_str, order)
+    return np.bitwise_xor(a, b, out=out)
+
+
+@operator("IsNaN", gradient=STOPS)
+def is_nan(x: Array, *, out: Array | None = None) -> Array:
+    """1 where X is NaN, else 0; uint8. Caffe2: IsNaN.
+
+    Raises:
+        TypeError: X does not hold floating-point numbers.
+    """
+    floats("IsNaN", x)
+    return store(np.isnan(x).view(np.uint8), np.dtype(np.uint8), out)
+
+
+@operator("IsMemberOf", gradient=STOPS)
+def is_member_of(x: Array, *, value: Sequence[Any] = REQUIRED, dtype: Any = None) -> Array:
+    """True where an element of X is one of the given values. Caffe2: IsMemberOf.
+
+    Args:
+        value: The values: integers, bools or strings, as X has them. A string and its UTF-8 are
+            the same.
+        dtype: The type of the values, where it is not that of X.
+
+    Raises:
+        TypeError: X holds floating-point numbers, which are hardly ever equal.
+        ValueError: A value does not fit into the data type.
+    """
+    if x.dtype.kind not in "biuO":
+        raise TypeError(f"IsMemberOf is for integers, bools and strings, not for {x.dtype}")
+    if x.dtype.kind == "O":
+        known = {text(each) for each in value}
+        found = np.fromiter((text(each) in known for each in x.flat), np.bool_, x.size)
+        return found.reshape(x.shape)
+    given = np.asarray(value)
+    values = given.astype(x.dtype if dtype is None else numpy_dtype(dtype))
+    if not np.array_equal(given, values):
+        raise ValueError(f"IsMemberOf: value={value!r} does not fit into {values.dtype}")
+    return np.isin(x, values)
+
+
+def _rows(condition: Array, like: Array) -> Array:
+    """The condition with a dimension for each of the tensor's, to choose whole rows."""
+    if condition.ndim != 1 or condition.shape != like.shape[:1]:
+        raise ValueError(f"the condition is {condition.shape}, there are {like.shape[:1]} rows")
+    return condition.reshape(condition.shape + (1,) * (like.ndim - 1))
+
+
+def _choose(condition: Array, a: Array, b: Array) -> Array:
+    if condition.dtype.kind != "b":
+        raise TypeError(f"the condition holds {condition.dtype}, and bools are wanted")
+    if a.shape != b.shape:
+        raise ValueError(f"the choice is between {a.shape} and {b.shape}: they have one shape")
+    a, b = promote(a, b)
+    return np.where(condition, a, b)
+
+
+@operator("Where")
+def where(condition: Array, a: Array, b: Array, *, broadcast_on_rows: int = 0) -> Array:
+    """A where the condition is true, else B; all of one shape. Caffe2: Where.
+
+    Args:
+        broadcast_on_rows: 1 for a condition with one bool per row of A and B.
+
+    Raises:
+        TypeError: The condition does not hold bools.
+        ValueError: The shapes do not match.
+    """
+    if broadcast_on_rows:
+        return _choose(_rows(condition, a), a, b)
+    if condition.shape != a.shape:
+        raise ValueError(
+            f"the condition is {condition.shape}, the choice {a.shape}"
+            " (broadcast_on_rows=1 chooses whole rows)"
+        )
+    return _choose(condition, a, b)
+
+
+@operator("Conditional", gradient=STOPS)
+def conditional(condition: Array, a: Array, b: Array) -> Array:
+    """The row of A where the condition is true, else the row of B. Caffe2: Conditional.
+
+    Raises:
+        TypeError: The condition does not hold bools.
+        ValueError: The condition does not have one bool per row, or A and B differ in shape.
+    """
+    return _choose(_rows(condition, a), a, b)

@@ -232,3 +232,26 @@ def softmax_with_loss_gradient(
     factor = scale * number(dloss, "the gradient of the loss") / total if total > 0 else 0.0
     dx *= np.multiply(weights, x.dtype.type(factor))[:, np.newaxis]
     return dx.reshape(x.shape)
+
+
+@operator("MakeTwoClass", gradient=[emit("MakeTwoClassGradient", "GO0", "GI0")])
+def make_two_class(x: Array) -> Array:
+    """The probabilities (1 - X, X) of two classes, along one more dimension. Caffe2: MakeTwoClass.
+
+    Raises:
+        TypeError: X does not hold floating-point numbers.
+    """
+    floats("MakeTwoClass", x)
+    return np.stack([x.dtype.type(1) - x, x], axis=-1)
+
+
+@operator("MakeTwoClassGradient")
+def make_two_class_gradient(dy: Array, *, out: Array | None = None) -> Any:
+    """The gradient of X: dY of its class minus that of the other. Caffe2: MakeTwoClassGradient.
+
+    Raises:
+        ValueError: The last dimension of dY is not 2.
+    """
+    if dy.shape[-1:] != (2,):
+        raise ValueError(f"dY is {dy.shape}, and its last dimension must be 2")
+    return np.subtract(dy[..., 1], dy[..., 0], out=out)

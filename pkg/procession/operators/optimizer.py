@@ -9,13 +9,22 @@ import numpy as np
 
 from procession.errors import did_you_mean
 from procession.operators.arrays import Array, number
-from procession.operators.registry import REQUIRED, STOPS, Rules, emit, operator
+from procession.operators.registry import REQUIRED, STOPS, Context, Rules, emit, operator
 
 
 @operator("Iter", gradient=STOPS)
-def iter_(count: Array, *, out: Array | None = None) -> Any:
-    """The count plus 1; write it over its input to count. Caffe2: Iter."""
-    return np.add(count, count.dtype.type(1), out=out)
+def iter_(count: Array | None = None, *, context: Context) -> Array:
+    """The count plus 1; write it over its input to count. Caffe2: Iter.
+
+    Without an input it counts in its output, from 0 if that is not there: int64, of shape (1,).
+    """
+    workspace = context.workspace
+    if count is not None:
+        return np.asarray(count + count.dtype.type(1))
+    if workspace is not None and workspace.has_blob(context.outputs[0]):
+        present = workspace.fetch_blob(context.outputs[0])
+        return np.asarray(present + present.dtype.type(1))
+    return np.ones(1, np.int64)
 
 
 _POLICIES = ("fixed", "step", "exp", "inv", "poly", "linearWarmup", "constantWarmup")
@@ -99,19 +108,31 @@ def learning_rate(
 
 
 def _weighted_sum_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
+    terms = range(0, inputs, 2)
+    if arguments["grad_on_w"]:
+        each = " ".join(f"I{index}" for index in range(inputs))
+        made = [f"GI{index}" for index in terms] + [f"GI{index + 1}" for index in terms]
+        return [emit("WeightedSumGradient", f"GO0 {each}", " ".join(made))]
     # dX is dY times the weight of X: a weighted sum, too, of one term.
-    return [emit("WeightedSum", f"GO0 I{index + 1}", f"GI{index}") for index in range(0, inputs, 2)]
+    return [emit("WeightedSum", f"GO0 I{index + 1}", f"GI{index}") for index in terms]
 
 
 @operator("WeightedSum", gradient=_weighted_sum_rules)
 def weighted_sum(
-    x: Array, weight: Array, *more_x_and_weight: Array, out: Array | None = None
+    x: Array,
+    weight: Array,
+    *more_x_and_weight: Array,
+    grad_on_w: bool = False,
+    out: Array | None = None,
 ) -> Array:
     """X0 * w0 + X1 * w1 + ... of inputs X0, w0, X1, w1, ... Caffe2: WeightedSum.
 
     All X have one shape, all weights are single numbers, of shape (1,) or (). The result has
     the type of X0. `net.WeightedSum([w, one, gradient, rate], w)` is a step of gradient
-    descent. No gradient flows to the weights.
+    descent.
+
+    Args:
+        grad_on_w: A gradient flows to the weights, too.
 
     Raises:
         ValueError: The inputs are no pairs, the X differ in shape, or a weight is not a single
@@ -138,6 +159,23 @@ def weighted_sum(
         return total
     np.copyto(out, total)
     return out
+
+
+@operator("WeightedSumGradient", outputs=(1, None))
+def weighted_sum_gradient(
+    dy: Array, *x_and_weight: Array, grad_on_w: bool = False
+) -> tuple[Array, ...]:
+    """The gradients of all X, then with `grad_on_w` those of all weights.
+
+    Caffe2: WeightedSumGradient.
+    """
+    xs, weights = x_and_weight[::2], x_and_weight[1::2]
+    of = dy.dtype.type
+    made = [np.asarray(dy * of(number(w, "a weight")), dy.dtype) for w in weights]
+    if grad_on_w:
+        slopes = [np.add.reduce(dy * x, axis=None, dtype=dy.dtype) for x in xs]
+        made += [np.full(w.shape, slope, w.dtype) for w, slope in zip(weights, slopes, strict=True)]
+    return tuple(made)
 
 
 def _momentum(

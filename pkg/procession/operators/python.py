@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -119,14 +120,26 @@ def _input(name: str, value: Any) -> Tensor:
     return Tensor(name, value, writable=False)
 
 
-def _call(values: tuple[Any, ...], func: Any, pass_workspace: bool, context: Context) -> Any:
-    function = context.state.get("function")
+def _built(func: tuple[Any, ...], context: Context) -> Any:
+    """What the builder made for the workspace that this runs in.
+
+    Instances of a task, each in a workspace of its own, run at once: each has its own function.
+    """
+    # A kernel that runs on its own has no workspace.
+    empty: Any = {} if context.workspace is None else WeakKeyDictionary()
+    made = context.state.setdefault("functions", empty)
+    function = made.get(context.workspace)
     if function is None:
-        function = func
-        if isinstance(func, tuple):
-            builder, arguments, *keywords = func
-            function = builder(*arguments, **(keywords[0] if keywords else {}))
-        context.state["function"] = function
+        builder, arguments, *keywords = func
+        function = builder(*arguments, **(keywords[0] if keywords else {}))
+        made[context.workspace] = function
+    return function
+
+
+def _call(
+    values: tuple[Any, ...], func: Any, pass_workspace: bool, must_write: bool, context: Context
+) -> Any:
+    function = _built(func, context) if isinstance(func, tuple) else func
     inputs = [_input(name, value) for name, value in zip(context.inputs, values, strict=True)]
     known = dict(zip(context.inputs, values, strict=True))
     outputs = [Tensor(name, known.get(name, _NOTHING), writable=True) for name in context.outputs]
@@ -135,9 +148,12 @@ def _call(values: tuple[Any, ...], func: Any, pass_workspace: bool, context: Con
     else:
         function(inputs, outputs)
     unwritten = [output._name for output in outputs if output._value is _NOTHING]
-    if unwritten:
+    if unwritten and must_write:
         name = getattr(function, "__qualname__", repr(function))
         raise ValueError(f"{name} returned without writing its output {', '.join(unwritten)}")
+    for output in outputs:
+        if output._value is _NOTHING:
+            output.reshape((0,))
     results = tuple(output.data for output in outputs)
     if not results:
         return None
@@ -161,6 +177,7 @@ def _rules(inputs: int, arguments: Mapping[str, Any]) -> Any:
             " ".join(f"GI{index}" for index in of_inputs or range(inputs)),
             func=arguments["grad_func"],
             pass_workspace=arguments["pass_workspace"],
+            must_write=arguments["must_write"],
         )
     ]
     return rules
@@ -175,6 +192,7 @@ def python(
     grad_input_indices: Sequence[int] | None = None,
     n_outputs: int = 1,
     pass_workspace: bool = False,
+    must_write: bool = True,
     context: Context,
 ) -> Any:
     """Call a Python function. Caffe2: Python, made by `net.Python(func)(inputs, outputs)`.
@@ -185,7 +203,9 @@ def python(
 
     Args:
         func: The function; or (builder, args, kwargs), where `builder(*args, **kwargs)` is
-            called once, before the first run, and returns it.
+            called once for each workspace that the operator runs in, before its first run
+            there, and returns it. Each instance of a task has a workspace of its own, and so
+            has each run of a private task group.
         grad_func: The same for the gradient, whose inputs are those of `func`, its outputs, and
             the gradients of its outputs; its outputs are the gradients of the inputs. None: not
             differentiable.
@@ -193,17 +213,23 @@ def python(
         grad_input_indices: The inputs of which it computes the gradients; all by default.
         n_outputs: How many outputs there are; `net.Python` sees to it.
         pass_workspace: Hand the workspace to the functions as their third argument.
+        must_write: Refuse a function that leaves an output unwritten; otherwise the output is
+            empty then.
 
     Raises:
-        ValueError: An output was not written.
+        ValueError: An output was not written, and must be.
         Exception: Whatever the function raises.
     """
-    return _call(inputs, func, pass_workspace, context)
+    return _call(inputs, func, pass_workspace, must_write, context)
 
 
 @operator("PythonGradient", outputs=(0, None))
 def python_gradient(
-    *inputs: Any, func: Any = REQUIRED, pass_workspace: bool = False, context: Context
+    *inputs: Any,
+    func: Any = REQUIRED,
+    pass_workspace: bool = False,
+    must_write: bool = True,
+    context: Context,
 ) -> Any:
     """Call the `grad_func` of a Python operator. Caffe2: PythonGradient."""
-    return _call(inputs, func, pass_workspace, context)
+    return _call(inputs, func, pass_workspace, must_write, context)

@@ -19,17 +19,24 @@ Three keyword-only names are not arguments but requests to whoever runs the kern
            must follow from the inputs' shapes and dtypes and the arguments alone. A kernel may
            ignore `out` and return something else.
 `rng`      a `numpy.random.Generator`, the operator's own (see `Net.set_rand_seed`).
-`context`  a `Context`: the blobs' names, the workspace. Only for operators that are about
-           those, such as Print and Python.
+`context`  a `Context`: the blobs' names, the workspace, a way to run nets that are arguments.
+           Only for operators that are about those, such as Print, Python and If.
 
 A kernel returns one value (a NumPy scalar will do for one without dimensions), a tuple when it
 has several outputs, None when it has none. What it returns is given away: never an input, nor a
-view of one, unless it is `out`. It must not write into its inputs.
+view of one, unless it is `out`. It must not write into its inputs. A handle, such as a counter, is
+another matter: changing it is what it is for. In the place of an output that the kernel has stored
+through the workspace itself, it returns `WRITTEN`.
 
 A gradient is a table of rules over the symbols I0, O0 (the forward operator's inputs and
 outputs), GO0 (gradients of its outputs) and GI0 (gradients of its inputs, to be made),
-or a function of (number of inputs, arguments) that returns such a table.
+or a function of (number of inputs, arguments) that returns such a table; among the arguments
+it finds the number of outputs as `n_outputs`.
 A rule may read, and write again, a GI0 that an earlier rule of the table wrote; never a GO0.
+`~I0` says that only the shape and dtype of an input matter: it does no harm then that the operator
+ran in place and the value is gone.
+A gradient of some rows is said by `sparse`: which blob has the indices of the rows, and which the
+rows. What is made for it is called GI0_indices and GI0_values.
 `gradient=STOPS` says that nothing flows back through it; without a `gradient` the operator
 cannot be differentiated, and asking for it is an error.
 """
@@ -40,6 +47,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
@@ -59,19 +67,35 @@ class Context(Protocol):
     workspace: Any
     state: dict[str, Any]
 
+    def check(self) -> None:
+        """Raise if the run was called off: what waits asks now and then. Let it pass."""
+
+    def run(self, net: Any, workspace: Any = None) -> None:
+        """Run a net that is an argument, in the operator's workspace or in a child of it.
+
+        What it raises is the operator's own error: let it pass.
+        """
+
 
 @dataclass(frozen=True)
 class Rule:
     """One line of a gradient: run `type` on `inputs` to make `outputs` (symbols).
 
     `arguments` of None hands on those of the forward operator that `type` knows. A `type`
-    of None is an alias: the gradient `outputs[0]` simply is the blob `inputs[0]`.
+    of None is an alias: the gradient `outputs[0]` simply is the blob `inputs[0]`; or, with two
+    inputs, it is sparse, with the indices `inputs[0]` and the values `inputs[1]`.
     """
 
     type: str | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     arguments: Mapping[str, Any] | None = None
+    shapes: frozenset[str] = frozenset()
+    """The inputs of which only shape and dtype matter."""
+
+
+class _Written(Enum):
+    WRITTEN = "written"
 
 
 Rules = Sequence[Rule]
@@ -80,13 +104,20 @@ GradientFunction = Callable[[int, Mapping[str, Any]], Rules | None]
 STOPS: Rules = ()
 """A gradient for operators through which nothing flows back."""
 
-_SYMBOL = re.compile(r"(I|O|GO|GI)\d+\Z")
+WRITTEN: Any = _Written.WRITTEN
+"""What a kernel returns for an output that it stored itself, while it held a lock."""
+
+_SYMBOL = re.compile(r"(?:(?:I|O|GO|GI)\d+|GI\d+_(?:indices|values))\Z")
 
 
 def _symbols(text: str) -> tuple[str, ...]:
     symbols = tuple(text.split())
     for symbol in symbols:
-        assert _SYMBOL.match(symbol), f"{symbol!r} is not one of I0, O0, GO0, GI0, ..."
+        if not _SYMBOL.match(symbol):
+            raise ValueError(
+                f"{symbol!r} is not a symbol of a gradient's rules; those are I0, O0, GO0 and "
+                "GI0, with the number of an input or output"
+            )
     return symbols
 
 
@@ -94,13 +125,25 @@ def emit(type: str, inputs: str, outputs: str, **arguments: Any) -> Rule:
     """A rule that runs one operator, e.g. `emit("ReluGradient", "O0 GO0", "GI0")`.
 
     Without `arguments` the forward operator's own are handed on, as far as `type` has them.
+    `~I0` among the inputs: only its shape and dtype matter.
     """
-    return Rule(type, _symbols(inputs), _symbols(outputs), arguments or None)
+    shapes = frozenset(each[1:] for each in inputs.split() if each.startswith("~"))
+    read = _symbols(inputs.replace("~", ""))
+    return Rule(type, read, _symbols(outputs), arguments or None, shapes)
 
 
 def alias(source: str, target: str) -> Rule:
     """A rule that runs nothing: the gradient `target` is the blob `source`."""
     return Rule(None, _symbols(source), _symbols(target))
+
+
+def sparse(indices: str, values: str, target: str) -> Rule:
+    """A rule that runs nothing: the gradient `target` is some rows, and 0 in all others.
+
+    E.g. `sparse("I1", "GO0", "GI0")` after a gather. An index may occur more than once: its rows
+    are to be added up. Caffe2: a GradientSlice.
+    """
+    return Rule(None, _symbols(f"{indices} {values}"), _symbols(target))
 
 
 @dataclass(frozen=True)
@@ -121,11 +164,22 @@ class Definition:
     documentation: str
     requests: frozenset[str] = field(default_factory=frozenset)
     """Which of `RESERVED` the kernel wants."""
+    ufunc: Callable[..., Any] | None = None
+    """What may be called in the kernel's place: see `operator`."""
+    constant: bool = False
+    """Whether the result is always the same: see `operator`."""
 
-    def rules(self, inputs: int, arguments: Mapping[str, Any]) -> Rules | None:
-        """The gradient's table for a use of this operator, None if it has no gradient."""
+    def rules(
+        self, inputs: int, arguments: Mapping[str, Any], outputs: int | None = None
+    ) -> Rules | None:
+        """The gradient's table for a use of this operator, None if it has no gradient.
+
+        A gradient that is a function finds the number of outputs as `n_outputs` among the
+        arguments, if it is given here.
+        """
         if callable(self.gradient):
-            return self.gradient(inputs, {**self.arguments, **arguments})
+            counted = {} if outputs is None else {"n_outputs": outputs}
+            return self.gradient(inputs, {**self.arguments, **counted, **arguments})
         return self.gradient
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -144,6 +198,8 @@ def define(
     *,
     outputs: int | tuple[int, int | None] = 1,
     gradient: Rules | GradientFunction | None = None,
+    ufunc: Callable[..., Any] | None = None,
+    constant: bool = False,
 ) -> Definition:
     """Read a kernel's signature into a `Definition`, without registering it."""
     least, most, names = 0, 0, []
@@ -169,6 +225,10 @@ def define(
     fewest, many = (outputs, outputs) if isinstance(outputs, int) else outputs
     if "out" in requests and (fewest, many) != (1, 1):
         raise TypeError(f"operator {name}: `out` is for operators with exactly one output")
+    if ufunc is not None and "out" not in requests:
+        raise TypeError(f"operator {name}: `ufunc` is for kernels that take `out`")
+    if constant and ((fewest, many) != (1, 1) or requests & {"rng", "context"}):
+        raise TypeError(f"operator {name}: `constant` is for what has one output, which is fixed")
     return Definition(
         name=name,
         kernel=kernel,
@@ -181,6 +241,8 @@ def define(
         gradient=gradient,
         documentation=inspect.getdoc(kernel) or "",
         requests=frozenset(requests),
+        ufunc=ufunc,
+        constant=constant,
     )
 
 
@@ -229,7 +291,8 @@ class Registry(Mapping[str, Definition]):
             return self._definitions[name]
         except KeyError:
             raise UnknownOperatorError(
-                f"{name!r} is not a registered operator.{did_you_mean(name, self._definitions)}",
+                f"{name!r} is not a registered operator.{did_you_mean(name, self._definitions)}"
+                " How to add one: docs/adding_an_operator.md.",
                 operator=name,
                 suggestions=nearest(name, self._definitions),
             ) from None
@@ -253,6 +316,8 @@ def operator(
     *,
     outputs: int | tuple[int, int | None] = 1,
     gradient: Rules | GradientFunction | None = None,
+    ufunc: Callable[..., Any] | None = None,
+    constant: bool = False,
 ) -> Callable[[Kernel], Kernel]:
     """Register the decorated kernel as an operator; the kernel itself is returned unchanged.
 
@@ -260,6 +325,11 @@ def operator(
         name: What it is called on a net, e.g. "Relu".
         outputs: How many blobs it writes: a number, or (least, most), with None for no limit.
         gradient: A table of rules (`emit`, `alias`), a function that makes one, or `STOPS`.
+        ufunc: The NumPy function that does all the work when the inputs are of one type, its
+            result is of the type of the kernel's, and all arguments are at their defaults. It is
+            then called with the inputs and `out`, instead of the kernel.
+        constant: Without inputs, the result follows from the arguments alone. It is then computed
+            once and copied from there on.
 
     Raises:
         ValueError: The name is taken.
@@ -267,7 +337,10 @@ def operator(
     """
 
     def register(kernel: Kernel) -> Kernel:
-        REGISTRY.add(define(name, kernel, outputs=outputs, gradient=gradient))
+        definition = define(
+            name, kernel, outputs=outputs, gradient=gradient, ufunc=ufunc, constant=constant
+        )
+        REGISTRY.add(definition)
         return kernel
 
     return register

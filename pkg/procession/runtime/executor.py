@@ -4,54 +4,23 @@ from __future__ import annotations
 
 import contextvars
 import threading
-import time
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
-from procession.errors import OperatorError, RunTimeoutError
+from procession.errors import OperatorError
 from procession.operators import REGISTRY
+from procession.runtime.monitor import Cancelled, Monitor, TaskRun
+from procession.runtime.net import ONCE, LoopEnd, PreparedNet, StopCheck
 from procession.runtime.operation import PreparedOperation, describe
 from procession.runtime.program import NetProgram, NodeProgram, StepProgram
 from procession.runtime.workspace import Workspace
-
-
-class Cancelled(Exception):  # noqa: N818 - a signal, not a mistake
-    """The run was called off; whoever called it off knows why."""
-
-
-class Monitor(Protocol):
-    """Is told before each operation, and may stop the run by raising."""
-
-    def enter(self, task: int, operation: int) -> None:
-        """Task number `task` comes to that operation (0: to none)."""
-
-
-class Deadline:
-    """A monitor for runs in this process: stops them when time is up or a sibling failed."""
-
-    def __init__(self, timeout: float | None = None) -> None:
-        self._timeout = timeout
-        self._end = None if timeout is None else time.monotonic() + timeout
-        self._cancelled = False
-
-    def cancel(self) -> None:
-        """Stop everything that runs under this monitor at its next operation."""
-        self._cancelled = True
-
-    def enter(self, task: int, operation: int) -> None:
-        if self._cancelled:
-            raise Cancelled
-        if self._end is not None and time.monotonic() > self._end:
-            raise RunTimeoutError(
-                f"the run did not end within {self._timeout} s; it was stopped between operators",
-                timeout=self._timeout,
-            )
 
 
 def run_all(jobs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> None:
@@ -88,19 +57,68 @@ def run_all(jobs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> Non
             if thread.ident is not None:
                 thread.join()
         raise
-    if errors:
-        # One that only stopped because another failed is not the answer.
-        raise next((e for e in errors if not isinstance(e, Cancelled)), errors[0])
+    try:
+        if errors:
+            # One that only stopped because another failed is not the answer.
+            raise next((e for e in errors if not isinstance(e, Cancelled)), errors[0])
+    finally:
+        errors.clear()  # this frame is in the error's traceback
+
+
+class Failure:
+    """What failed first among things that run at once.
+
+    An error comes out of its thread late: whoever started threads waits for all of them. So
+    each is noted where and when it happens.
+    """
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def note(self, error: BaseException) -> None:
+        """An error happens now. Being called off is none."""
+        if isinstance(error, Cancelled):
+            return
+        with self._lock:
+            if self._error is None:
+                self._error = error
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """When the body fails, raise what was noted first, if anything was.
+
+        Ctrl-C is always let through: it is the caller's own.
+        """
+        try:
+            try:
+                yield
+                return
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                first = self._error
+                if first is None or first is error:
+                    raise
+            try:
+                raise first from first.__cause__
+            finally:
+                del first  # this frame is in its traceback
+        finally:
+            self._error = None
 
 
 class _Run:
     """One run of an executable: what its threads share."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
-        self._failed = False
+    def __init__(
+        self, monitor: Monitor, on_failure: Callable[[BaseException], None] | None = None
+    ) -> None:
+        self._stop = monitor.stop
+        self._on_failure = on_failure
         self._once: set[int] = set()
         self._lock = threading.Lock()
+        self.failure = Failure()
 
     def first_time(self, step: StepProgram) -> bool:
         """Whether nobody asked this of the step in this run before."""
@@ -110,22 +128,29 @@ class _Run:
             self._once.add(id(step))
             return True
 
-    def enter(self, task: int, operation: int) -> None:
-        if self._failed:
-            raise Cancelled
-        self._monitor.enter(task, operation)
+    @property
+    def failed(self) -> bool:
+        """Whether its threads are to stop."""
+        return bool(self._stop)
 
-    def fail(self) -> None:
+    def stop(self) -> None:
         """Stop all threads of the run at their next operation."""
-        self._failed = True
+        self._stop.append(Cancelled)
+
+    def fail(self, error: BaseException) -> None:
+        """A thread of the run failed: stop all. What failed first is remembered."""
+        self.failure.note(error)
+        self.stop()
+        if self._on_failure is not None:
+            self._on_failure(error)
 
     @contextmanager
     def failing(self) -> Iterator[None]:
         """What fails inside stops the other threads."""
         try:
             yield
-        except BaseException:
-            self.fail()
+        except BaseException as error:
+            self.fail(error)
             raise
 
 
@@ -134,38 +159,50 @@ class _Place:
     """Where in a run a thread is."""
 
     run: _Run
-    task: str
-    number: int
+    task: TaskRun
     workspace: Workspace
 
 
 @contextmanager
-def _repeating(job: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Do a job every so many seconds, in a thread, while the body runs."""
+def _repeating(job: Callable[[], None], seconds: float, run: _Run) -> Iterator[None]:
+    """Do a job every so many seconds, in a thread, while the body runs, and once at its end.
+
+    Once anything of the run has failed, it is not done any more.
+    """
+    # No wait can be longer, and none is worth it.
+    seconds = min(seconds, threading.TIMEOUT_MAX)
     over = threading.Event()
     errors: list[BaseException] = []
 
     def repeat() -> None:
         try:
-            while not over.wait(seconds):
-                job()
+            last = False
+            while not last:
+                last = over.wait(seconds)
+                if run.failed:
+                    return
+                with run.failing():
+                    job()
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=repeat)
-    thread.start()
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(repeat,))
     try:
         try:
+            thread.start()
             yield
-        finally:
             over.set()
             thread.join()
-    except Cancelled:
-        # It may be the job's failure that stopped the body.
-        if not errors:
+        except BaseException:
+            run.stop()
+            over.set()
+            if thread.ident is not None:
+                thread.join()
             raise
-    if errors:
-        raise errors[0]
+        if errors:
+            raise errors[0]
+    finally:
+        errors.clear()  # this frame is in the error's traceback
 
 
 class Executable:
@@ -182,80 +219,130 @@ class Executable:
         self.program = program
         own = {definition.name: definition for definition in program.definitions}
         definitions: Any = ChainMap(own, REGISTRY) if own else REGISTRY  # type: ignore[arg-type]
-        self._nets: dict[int, list[PreparedOperation]] = {}
+        self._nets: dict[int, PreparedNet] = {}
+        self._bodies: dict[int, PreparedNet | None] = {}
         for _, net in program.nets():
             if id(net) not in self._nets:
-                self._nets[id(net)] = [
-                    PreparedOperation(spec, definitions[spec.type]) for spec in net.operations
-                ]
+                self._nets[id(net)] = PreparedNet(
+                    net.name,
+                    [PreparedOperation(spec, definitions[spec.type]) for spec in net.operations],
+                )
 
-    def run(self, workspace: Workspace, monitor: Monitor) -> None:
+    def run(
+        self,
+        workspace: Workspace,
+        monitor: Monitor,
+        on_failure: Callable[[BaseException], None] | None = None,
+    ) -> None:
         """Run all tasks at once, in the workspace or in a child of it.
+
+        What the program has to run before, beside and after its tasks runs there as well.
 
         Args:
             workspace: The node's global workspace.
-            monitor: Told of each operation beforehand.
+            monitor: Who watches it.
+            on_failure: Told of what fails when it does, by the thread in which it does, while
+                others may still be running.
 
         Raises:
             OperatorError, BlobNotFoundError, SharedMemoryError: See `PreparedOperation.run`.
             Cancelled: And whatever else the monitor raises.
+
+        When several things fail, the first in time is raised.
         """
         program = self.program
-        run = _Run(monitor)
+        run = _Run(monitor, on_failure)
         inside = workspace
         if program.private:
             # A private run's outputs outlive it, so they belong to the global workspace.
             inside = workspace.child(exported=frozenset(program.outputs))
         try:
-            jobs = []
-            for number, task in enumerate(program.tasks):
-                place = _Place(run, task.name, number, inside)
-                jobs.append(partial(self._step, task.step, place))
-            run_all(jobs, run.fail)
+            jobs = {}
+            for number, task in enumerate(program.all_tasks):
+                place = _Place(run, TaskRun(task.name, number, monitor, self._nets), inside)
+                jobs[id(task)] = partial(self._step, task.step, place)
+            with run.failure.raised():
+                if program.before is not None:
+                    jobs[id(program.before)]()
+                with ExitStack() as stack:
+                    for task in program.beside:
+                        assert task.step.every_millis is not None
+                        seconds = task.step.every_millis / 1000
+                        stack.enter_context(_repeating(jobs[id(task)], seconds, run))
+                    run_all([jobs[id(task)] for task in program.tasks], run.stop)
+                if program.after is not None:
+                    jobs[id(program.after)]()
         finally:
             if inside is not workspace:
                 inside.close()
 
     def _step(self, step: StepProgram, place: _Place) -> None:
-        if step.only_once and not place.run.first_time(step):
+        # With a stop blob, `only_once` is about the loop.
+        once = step.only_once and step.should_stop is None
+        if once and not place.run.first_time(step):
             return
-        run_all([partial(self._instance, step, place)] * step.instances, place.run.fail)
+        run_all([partial(self._execute, step, place)] * step.copies, place.run.stop)
 
-    def _instance(self, step: StepProgram, place: _Place) -> None:
+    def _execute(self, step: StepProgram, place: _Place) -> None:
         with ExitStack() as stack:
-            stack.enter_context(place.run.failing())
+            run = place.run
+            stack.enter_context(run.failing())
             if step.create_workspace:
-                child = place.workspace.child()
+                # What is handed back is seen to the end, wherever it is made.
+                child = place.workspace.child(exported=frozenset(self.program.outputs))
                 stack.callback(child.close)
                 place = replace(place, workspace=child)
-            if step.report is None:
-                self._loop(step, place)
-                return
-            net, seconds = step.report
-            with _repeating(partial(self._net, net, place), seconds):
-                self._loop(step, place)
-            self._net(net, place)
+            if step.report is not None:
+                net, seconds = step.report
+                stack.enter_context(_repeating(partial(self._net, net, place), seconds, run))
+            for part in step.recurring:
+                assert part.every_millis is not None
+                job = partial(self._step, part, place)
+                stack.enter_context(_repeating(job, part.every_millis / 1000, run))
+            self._loop(step, place)
 
     def _loop(self, step: StepProgram, place: _Place) -> None:
         most = step.iterations
-        if most is None and step.should_stop is None:
+        if most is None and (step.should_stop is None or step.only_once):
             most = 1
-        count = 0
-        while most is None or count < most:
+        turns: Iterable[None] = repeat(None) if most is None else repeat(None, most)
+        body = self._body(step)
+        if body is not None:
+            self._prepared(body, place, turns)
+            return
+        for _ in turns:
             # A loop whose parts do nothing can be stopped, too.
-            place.run.enter(place.number, 0)
+            place.task.check()
             if not self._once_through(step, place):
                 return
-            count += 1
+
+    def _body(self, step: StepProgram) -> PreparedNet | None:
+        """What a step repeats as one net; None if it is more than nets, one after the other."""
+        if id(step) not in self._bodies:
+            self._bodies[id(step)] = self._as_one_net(step)
+        return self._bodies[id(step)]
+
+    def _as_one_net(self, step: StepProgram) -> PreparedNet | None:
+        nets = [part for part in step.parts if isinstance(part, NetProgram)]
+        if step.at_once or not nets or len(nets) != len(step.parts):
+            return None
+        if len(nets) == 1 and step.should_stop is None:
+            return self._nets[id(nets[0])]
+        operations: list[PreparedOperation | StopCheck] = []
+        for net in nets:
+            operations += self._nets[id(net)].operations
+            if step.should_stop is not None:
+                operations.append(StopCheck(step.should_stop, partial(self._stops, step)))
+        return PreparedNet(step.name, operations)
 
     def _once_through(self, step: StepProgram, place: _Place) -> bool:
         """Run the parts; False when the stop blob, read after each of them, says to stop."""
-        if step.concurrent or not step.body:
+        if step.at_once or not step.parts:
             self._at_once(step, place)
-            return not self._stops(step, place)
-        for part in step.body:
+            return not self._stops(step, place.workspace, place.task)
+        for part in step.parts:
             self._part(part, place)
-            if self._stops(step, place):
+            if self._stops(step, place.workspace, place.task):
                 return False
         return True
 
@@ -266,41 +353,42 @@ class Executable:
             self._step(part, place)
 
     def _at_once(self, step: StepProgram, place: _Place) -> None:
-        """Run the parts at once; those with an interval again and again until the others end."""
-        with ExitStack() as repeating:
-            jobs = []
-            for part in step.body:
-                job = partial(self._part, part, place)
-                if isinstance(part, StepProgram) and part.every_millis is not None:
-                    repeating.enter_context(_repeating(job, part.every_millis / 1000))
-                else:
-                    jobs.append(job)
-            run_all(jobs, place.run.fail)
+        """Run the parts at once: `instances` copies of each substep."""
+        jobs = [partial(self._part, part, place) for part in step.parts]
+        if step.copies == 1:
+            jobs *= step.instances
+        run_all(jobs, place.run.stop)
 
-    def _stops(self, step: StepProgram, place: _Place) -> bool:
+    def _stops(self, step: StepProgram, workspace: Workspace, task: TaskRun) -> bool:
         if step.should_stop is None:
             return False
-        if not place.workspace.has_blob(step.should_stop):
+        blob = workspace.find(step.should_stop)
+        if blob is None:
             if step.should_stop in self.program.writes:
                 return False  # not written yet
-            error = place.workspace.not_found(step.should_stop)
-            error.task = place.task
-            error.message += f" Step {step.name!r} stops by it (task {place.task!r})."
+            error = workspace.not_found(step.should_stop)
+            error.task = task.name
+            error.message += f" Step {step.name!r} stops by it (task {task.name!r})."
             raise error
-        value = place.workspace.fetch_blob(step.should_stop)
+        value = blob.value
         if not isinstance(value, np.ndarray) or value.size != 1:
             raise OperatorError(
                 f"step {step.name!r} stops by blob {step.should_stop!r}, which should hold one "
-                f"truth value and holds {describe(value)} (task {place.task!r})",
-                task=place.task,
-                node=place.workspace.node,
+                f"truth value and holds {describe(value)} (task {task.name!r})",
+                task=task.name,
+                node=workspace.node,
             )
-        return bool(value.reshape(())[()])
+        return bool(value.item())
 
     def _net(self, net: NetProgram, place: _Place) -> None:
-        enter, number = place.run.enter, place.number
-        with place.run.failing():
-            for operation in self._nets[id(net)]:
-                enter(number, operation.spec.number)
-                operation.run(place.workspace, place.task)
-        enter(number, 0)
+        self._prepared(self._nets[id(net)], place, ONCE)
+
+    def _prepared(self, net: PreparedNet, place: _Place, turns: Iterable[None]) -> None:
+        try:
+            net.run(place.workspace, place.task, turns)
+        except LoopEnd:
+            if place.task.note is not None:
+                place.task.note[0] = 0
+        except BaseException as error:
+            place.run.fail(error)
+            raise

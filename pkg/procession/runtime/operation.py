@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from procession.blobs.blob import Blob, is_tensor
 from procession.errors import BlobNotFoundError, OperatorError, SharedMemoryError
 from procession.operators import Definition
-from procession.operators.registry import REQUIRED
-from procession.runtime.program import Operation
+from procession.operators.registry import REQUIRED, WRITTEN
+from procession.runtime.monitor import TaskRun
+from procession.runtime.program import NetProgram, Operation
 from procession.runtime.workspace import Workspace, not_found
 
 
@@ -24,6 +25,28 @@ class OperationContext:
     outputs: tuple[str, ...]
     workspace: Any
     state: dict[str, Any]
+    task: TaskRun
+    number: int
+    """That of the operation."""
+    failure: BaseException | None = None
+    """What a net raised that the kernel ran."""
+
+    def check(self) -> None:
+        """Raise if the run was called off, for kernels that wait."""
+        try:
+            self.task.enter(self.number)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def run(self, net: NetProgram, workspace: Workspace | None = None) -> None:
+        """Run a net that is an argument, in the operator's workspace or in a child of it."""
+        try:
+            self.task.net(net, self.workspace if workspace is None else workspace)
+            self.task.enter(self.number)
+        except BaseException as error:
+            self.failure = error
+            raise
 
 
 def describe(value: Any) -> str:
@@ -31,6 +54,11 @@ def describe(value: Any) -> str:
     if is_tensor(value):
         return f"{value.dtype}{value.shape}".replace(",)", ")")
     return type(value).__name__
+
+
+def look(values: list[Any]) -> list[Any]:
+    """What inputs look like: shape and dtype of each, None for what is no tensor."""
+    return [(value.shape, value.dtype) if is_tensor(value) else None for value in values]
 
 
 def describe_exception(error: BaseException) -> str:
@@ -53,6 +81,11 @@ def format_traceback(error: BaseException) -> str:
         return "".join(traceback.format_tb(error.__traceback__)) + describe_exception(error)
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Whether two arguments are the same, for sure."""
+    return type(one) in (bool, int, float, str) and bool(one == other)
+
+
 class PreparedOperation:
     """An operation with its kernel at hand, and what it keeps from run to run.
 
@@ -63,80 +96,121 @@ class PreparedOperation:
 
     def __init__(self, spec: Operation, definition: Definition) -> None:
         self.spec = spec
-        self._kernel = definition.kernel
-        self._arguments = {
+        self.definition = definition
+        self.kernel = definition.kernel
+        self.arguments = {
             name: value for name, value in definition.arguments.items() if value is not REQUIRED
-        } | dict(spec.arguments)
-        self._takes_out = "out" in definition.requests
-        self._wants_context = "context" in definition.requests
+        }
+        self.takes_out = "out" in definition.requests
+        self.wants_context = "context" in definition.requests
+        self.given = dict(spec.arguments)
+        """Those arguments that the kernel does not know by itself."""
         if "rng" in definition.requests:
-            self._arguments["rng"] = np.random.default_rng(spec.seed)
+            self.given["rng"] = np.random.default_rng(spec.seed)
+        self.arguments |= self.given
+        self.plain = (
+            definition.ufunc is not None
+            and len(spec.inputs) == getattr(definition.ufunc, "nin", None)
+            and all(_same(self.given[name], definition.arguments[name]) for name in self.given)
+        )
+        """Whether the ufunc will do for inputs of one type; see `as_ufunc`."""
         self._state: dict[str, Any] = {}
-        # (what the inputs looked like, what the result looked like), replaced as one because
-        # instances of a step share the operation.
-        self._record: tuple[Any, tuple[int, ...], np.dtype[Any]] | None = None
+        # Replaced as one because instances of a step share the operation.
+        self.record: tuple[Any, tuple[int, ...], np.dtype[Any]] | None = None
+        """(what the inputs looked like, shape of the result, its dtype), if `out` can be given."""
 
-    def run(self, workspace: Workspace, task: str) -> None:
+    def as_ufunc(self, inputs: set[np.dtype[Any]], result: np.dtype[Any]) -> bool:
+        """Whether the ufunc does what the kernel does, for inputs of these types."""
+        if not self.plain or len(inputs) != 1:
+            return False
+        (dtype,) = inputs
+        ufunc: Any = self.definition.ufunc
+        try:
+            return bool(ufunc(*[np.ones(1, dtype)] * ufunc.nin).dtype == result)
+        except TypeError:
+            return False
+
+    def run(self, workspace: Workspace, task: TaskRun) -> None:
         """Read the inputs, call the kernel, store the outputs.
 
         Raises:
             BlobNotFoundError: An input is not there.
             OperatorError: The kernel raised, or did not return what it should.
             SharedMemoryError: No memory for the outputs.
+            Exception: What a net raised that the operator ran.
         """
-        spec = self.spec
         blobs: list[Blob] = []
-        for name in spec.inputs:
+        for name in self.spec.inputs:
             blob = workspace.find(name)
             if blob is None:
-                raise self._missing(name, workspace, task)
+                raise self._missing(name, workspace, task.name)
             blobs.append(blob)
         values = [blob.value for blob in blobs]
+        if self.wants_context:
+            self._run_with_context(workspace, values, task)
+            return
         try:
-            if self._takes_out:
+            if self.takes_out:
                 self._run_with_out(workspace, values)
             else:
-                self._run_without(workspace, values)
-        except SharedMemoryError as error:
-            error.message += f"\n  while running {self._where(workspace, task, values)}"
-            raise
-        except KeyboardInterrupt:
-            raise
+                result = self.kernel(*values, **self.arguments)
+                self.put(workspace, result)
         except BaseException as error:
-            # SystemExit and its like, too: an operator does not end the process.
-            raise self._failed(error, workspace, task, values) from error
+            self.fail(error, workspace, task, values)
+
+    def _run_with_context(self, workspace: Workspace, values: list[Any], task: TaskRun) -> None:
+        spec = self.spec
+        context = OperationContext(
+            spec.inputs, spec.outputs, workspace, self._state, task, spec.number
+        )
+        try:
+            result = self.kernel(*values, context=context, **self.arguments)
+            self.put(workspace, result)
+        except BaseException as error:
+            if error is context.failure:
+                raise
+            self.fail(error, workspace, task, values)
 
     def _run_with_out(self, workspace: Workspace, values: list[Any]) -> None:
         name = self.spec.outputs[0]
         blob = workspace.make(name)
-        seen = [(value.shape, value.dtype) if is_tensor(value) else None for value in values]
-        record = self._record
+        seen = look(values)
+        record = self.record
         if record is not None and record[0] == seen:
             target = blob.target(record[1], record[2])
             try:
-                result = self._kernel(*values, out=target, **self._arguments)
+                result = self.kernel(*values, out=target, **self.arguments)
             except BaseException:
                 blob.discard()
                 raise
             blob.store(result, given=result is not target)
         else:
-            result = self._kernel(*values, **self._arguments)
+            result = self.kernel(*values, **self.arguments)
             if isinstance(result, (np.generic, int, float)):
                 # NumPy gives scalars where an array would have no dimension.
                 result = np.asarray(result)
             # What objects will make of it cannot be told.
             known = is_tensor(result) and None not in seen
-            self._record = (seen, result.shape, result.dtype) if known else None
+            self.record = (seen, result.shape, result.dtype) if known else None
             blob.store(result, given=True)
         workspace.keep(name, blob)
 
-    def _run_without(self, workspace: Workspace, values: list[Any]) -> None:
+    def put(self, workspace: Workspace, result: Any) -> None:
+        """Store what the kernel returned.
+
+        Raises:
+            ValueError: There are not as many values as outputs.
+        """
+        for name, value in zip(self.spec.outputs, self._values(result), strict=True):
+            if value is WRITTEN:
+                continue
+            blob = workspace.make(name)
+            # A user's function may hold on to what it put out; a kernel gives it away.
+            blob.store(value, given=not self.wants_context)
+            workspace.keep(name, blob)
+
+    def _values(self, result: Any) -> tuple[Any, ...]:
         spec = self.spec
-        if self._wants_context:
-            context = OperationContext(spec.inputs, spec.outputs, workspace, self._state)
-            result = self._kernel(*values, context=context, **self._arguments)
-        else:
-            result = self._kernel(*values, **self._arguments)
         if len(spec.outputs) == 1 and not isinstance(result, tuple):
             result = (result,)
         elif not spec.outputs and result is None:
@@ -144,12 +218,7 @@ class PreparedOperation:
         if not isinstance(result, tuple) or len(result) != len(spec.outputs):
             count = len(result) if isinstance(result, tuple) else 1
             raise ValueError(f"the kernel returned {count} values for {len(spec.outputs)} outputs")
-        for name, value in zip(spec.outputs, result, strict=True):
-            blob = workspace.make(name)
-            value = np.asarray(value) if isinstance(value, np.generic) else value
-            # A user's function may hold on to what it put out; a kernel gives it away.
-            blob.store(value, given=not self._wants_context)
-            workspace.keep(name, blob)
+        return tuple(np.asarray(v) if isinstance(v, np.generic) else v for v in result)
 
     def _where(self, workspace: Workspace, task: str, values: list[Any]) -> str:
         spec = self.spec
@@ -175,15 +244,22 @@ class PreparedOperation:
             error.message += f"\n  added at {spec.source}"
         return error
 
-    def _failed(
-        self, error: BaseException, workspace: Workspace, task: str, values: list[Any]
-    ) -> OperatorError:
-        return OperatorError(
-            f"{describe_exception(error)}\n  in {self._where(workspace, task, values)}",
+    def fail(
+        self, error: BaseException, workspace: Workspace, task: TaskRun, values: list[Any]
+    ) -> NoReturn:
+        """Raise what an error of the kernel, or of storing its results, is to the caller."""
+        if isinstance(error, SharedMemoryError):
+            error.message += f"\n  while running {self._where(workspace, task.name, values)}"
+            raise error
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        # SystemExit and its like, too: an operator does not end the process.
+        raise OperatorError(
+            f"{describe_exception(error)}\n  in {self._where(workspace, task.name, values)}",
             net=self.spec.net,
             operator=self.spec.type,
             node=workspace.node,
-            task=task,
+            task=task.name,
             source=self.spec.source,
             remote_traceback=format_traceback(error),
-        )
+        ) from error

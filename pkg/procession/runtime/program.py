@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from procession.operators import Definition
@@ -24,6 +25,15 @@ class Operation:
     source: str
     """The line of the user's script that added it, as text."""
     seed: int | None = None
+
+    @cached_property
+    def nets(self) -> tuple[NetProgram, ...]:
+        """The nets among its arguments, by themselves or in a tuple: what it may run."""
+        found: list[NetProgram] = []
+        for value in self.arguments.values():
+            values = value if isinstance(value, (list, tuple)) else (value,)
+            found += (each for each in values if isinstance(each, NetProgram))
+        return tuple(found)
 
     def __str__(self) -> str:
         return signature(self.type, self.inputs, self.outputs, self.arguments)
@@ -52,6 +62,31 @@ class StepProgram:
     every_millis: int | None = None
     report: tuple[NetProgram, float] | None = None
 
+    @cached_property
+    def parts(self) -> tuple[NetProgram | StepProgram, ...]:
+        """What every iteration runs: the body without what recurs on its own."""
+        return tuple(part for part in self.body if not _recurs(part))
+
+    @cached_property
+    def recurring(self) -> tuple[StepProgram, ...]:
+        """Substeps that run every so many milliseconds beside the others."""
+        return tuple(part for part in self.body if isinstance(part, StepProgram) and _recurs(part))
+
+    @cached_property
+    def copies(self) -> int:
+        """How many copies of the step itself run, where there is no substep to copy."""
+        has_substeps = any(isinstance(part, StepProgram) for part in self.body)
+        return 1 if has_substeps else self.instances
+
+    @cached_property
+    def at_once(self) -> bool:
+        """Whether its parts run at the same time."""
+        return self.concurrent or self.instances > self.copies
+
+
+def _recurs(part: NetProgram | StepProgram) -> bool:
+    return isinstance(part, StepProgram) and part.every_millis is not None
+
 
 @dataclass(frozen=True)
 class TaskProgram:
@@ -71,6 +106,12 @@ class NodeProgram:
     tasks: tuple[TaskProgram, ...]
     outputs: tuple[str, ...]
     """Blobs to hand back at the end."""
+    before: TaskProgram | None = None
+    """What runs before all tasks."""
+    beside: tuple[TaskProgram, ...] = ()
+    """What runs every so many milliseconds while the tasks do, and once when they have ended."""
+    after: TaskProgram | None = None
+    """What runs after all tasks."""
     reads: Mapping[str, str] = field(default_factory=dict)
     """Blob -> the task that reads it, for blobs that must be there before anything runs."""
     writes: frozenset[str] = frozenset()
@@ -78,19 +119,31 @@ class NodeProgram:
     definitions: tuple[Definition, ...] = ()
     """Operators that are not Procession's own, and so have to travel along."""
 
+    @cached_property
+    def all_tasks(self) -> tuple[TaskProgram, ...]:
+        """The tasks, and what runs beside, before and after them. A task's number is that here."""
+        around = (self.before, self.after)
+        return (*self.tasks, *self.beside, *(task for task in around if task is not None))
+
     def nets(self) -> Iterator[tuple[str, NetProgram]]:
-        """(task, net) for every net in it."""
+        """(task, net) for every net in it, also for those that operators run."""
+
+        def nested(net: NetProgram) -> Iterator[NetProgram]:
+            yield net
+            for operation in net.operations:
+                for inner in operation.nets:
+                    yield from nested(inner)
 
         def walk(step: StepProgram) -> Iterator[NetProgram]:
             for part in step.body:
                 if isinstance(part, NetProgram):
-                    yield part
+                    yield from nested(part)
                 else:
                     yield from walk(part)
             if step.report is not None:
-                yield step.report[0]
+                yield from nested(step.report[0])
 
-        for task in self.tasks:
+        for task in self.all_tasks:
             for net in walk(task.step):
                 yield task.name, net
 

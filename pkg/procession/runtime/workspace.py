@@ -1,10 +1,10 @@
-"""Workspace: names to blobs, with a parent to look into."""
+"""Workspace: names to blobs, with a parent to look into; Scope, which sees only some of it."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,7 @@ class Workspace(WorkspaceView):
         self.node: str = parent.node if parent is not None else node
         self._pool: Pool = pool or (parent._pool if parent is not None else HeapPool())
         self._blobs: dict[str, Blob] = {}
+        self._forward: dict[str, str] | None = None
         self.exported: frozenset[str] = frozenset()
         """Names that belong to the parent even when they are made here."""
 
@@ -172,6 +173,14 @@ class Workspace(WorkspaceView):
         workspace.exported = exported
         return workspace
 
+    def scope(self, forward: Mapping[str, str]) -> Scope:
+        """A new workspace inside this one that sees nothing of it but some blobs.
+
+        Args:
+            forward: Name in there -> name in here.
+        """
+        return Scope(self, forward)
+
     def find(self, name: str) -> Blob | None:
         """The blob of that name, here or in a parent."""
         workspace: Workspace | None = self
@@ -179,6 +188,10 @@ class Workspace(WorkspaceView):
             blob = workspace._blobs.get(name)
             if blob is not None:
                 return blob
+            if workspace._forward is not None:
+                if name not in workspace._forward:
+                    return None
+                name = workspace._forward[name]
             workspace = workspace._parent
         return None
 
@@ -191,7 +204,11 @@ class Workspace(WorkspaceView):
         if self.find(name) is blob:
             return
         home = self
-        while name in home.exported and home._parent is not None:
+        while home._parent is not None:
+            if home._forward is not None and name in home._forward:
+                name = home._forward[name]
+            elif name not in home.exported:
+                break
             home = home._parent
         kept = home._blobs.setdefault(name, blob)
         if kept is not blob:
@@ -204,11 +221,12 @@ class Workspace(WorkspaceView):
         return list(self._blobs)
 
     def names(self) -> list[str]:
-        found: set[str] = set()
-        workspace: Workspace | None = self
-        while workspace is not None:
-            found.update(workspace._blobs)
-            workspace = workspace._parent
+        found = set(self._blobs)
+        if self._parent is not None:
+            outside = set(self._parent.names())
+            if self._forward is not None:
+                outside = {name for name, outer in self._forward.items() if outer in outside}
+            found |= outside
         return sorted(found)
 
     def has_blob(self, name: Any) -> bool:
@@ -224,7 +242,9 @@ class Workspace(WorkspaceView):
             return snapshot.of_copy(copied) if isinstance(copied, np.ndarray) else copied
         if blob.buffer is None or not hasattr(blob.buffer, "snapshot"):
             return snapshot.of_copy(value)
-        return blob.buffer.snapshot(value.shape, value.dtype)
+        taken = blob.buffer.snapshot(value.shape, value.dtype)
+        blob.tell_leased()
+        return taken
 
     def feed_blob(self, name: Any, value: Any) -> None:
         blob = self.make(name_of(name))
@@ -233,11 +253,16 @@ class Workspace(WorkspaceView):
 
     def remove_blob(self, name: Any) -> None:
         workspace: Workspace | None = self
+        inner = name_of(name)
         while workspace is not None:
-            blob = workspace._blobs.pop(name_of(name), None)
+            blob = workspace._blobs.pop(inner, None)
             if blob is not None:
                 blob.close()
                 return
+            if workspace._forward is not None:
+                if inner not in workspace._forward:
+                    break
+                inner = workspace._forward[inner]
             workspace = workspace._parent
         raise self.not_found(name_of(name))
 
@@ -253,3 +278,58 @@ class Workspace(WorkspaceView):
 
     def __repr__(self) -> str:
         return f"Workspace(node={self.node!r}, blobs={self.names()})"
+
+
+class Scope(Workspace):
+    """A workspace that sees nothing of its parent but the blobs that are forwarded to it.
+
+    They have names of their own in here. Reading and writing them reads and writes the parent's;
+    one that the parent does not have is made there when it is written. Everything else that is
+    written is the scope's own.
+    """
+
+    def __init__(self, parent: Workspace, forward: Mapping[str, str]) -> None:
+        super().__init__(parent)
+        self._forward: dict[str, str] = dict(forward)
+        self._kept: dict[str, Blob] = {}
+
+    def is_of(self, parent: Workspace, forward: Mapping[str, str]) -> bool:
+        """Whether these blobs of that workspace are forwarded, by these names and no others."""
+        return self._parent is parent and all(
+            self._forward.get(name) == outer for name, outer in forward.items()
+        )
+
+    def begin(self) -> None:
+        """See the parent's blobs again where `keep_copies` had put copies in their places."""
+        for name in self._kept:
+            self._blobs.pop(name, None)
+
+    def keep_copies(self, names: Iterable[str]) -> None:
+        """From here on see copies of these forwarded blobs, as they are at this moment."""
+        assert self._parent is not None
+        for name in names:
+            blob = self._parent.find(self._forward[name])
+            if blob is not None:
+                copy_ = self._kept.setdefault(name, Blob(self._pool))
+                copy_.store(_copied(blob.value))
+                self._blobs[name] = copy_
+
+    def forward(self, more: Mapping[str, str]) -> None:
+        """See more of the parent's blobs, unless there is one of the name in here."""
+        assert self._parent is not None
+        for name, outer in more.items():
+            known = self._forward.get(name)
+            if name in self._blobs or known == outer:
+                continue
+            if known is not None:
+                before = self._parent.find(known)
+                if before is not None:
+                    before.tell_changed()
+            self._forward[name] = outer
+
+    def close(self) -> None:
+        for name, blob in self._kept.items():
+            if self._blobs.get(name) is not blob:
+                blob.close()
+        self._kept = {}
+        super().close()

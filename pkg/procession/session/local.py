@@ -15,7 +15,8 @@ import psutil
 from procession.compiler.compiled import CompiledRunnable
 from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
-from procession.runtime.executor import Cancelled, Deadline, Executable, run_all
+from procession.runtime.executor import Executable, Failure, run_all
+from procession.runtime.monitor import Cancelled, Deadline
 from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import Workspace, WorkspaceView, name_of, not_found
 from procession.session.base import NodeStats, Session
@@ -91,17 +92,20 @@ class LocalSession(Session):
         if ready is None:
             ready = self._ready[compiled] = [Executable(program) for program in programs]
         deadline = self._deadline = Deadline(timeout)
+        failure = Failure()
+
+        def failed(error: BaseException) -> None:
+            failure.note(error)
+            deadline.cancel()
 
         def job(executable: Executable) -> None:
-            try:
-                executable.run(self._workspace(executable.program.node), deadline)
-            except BaseException:
-                deadline.cancel()
-                raise
+            executable.run(self._workspace(executable.program.node), deadline, failed)
 
         inside = _running.set(self)
         try:
-            run_all([partial(job, executable) for executable in ready], deadline.cancel)
+            with failure.raised():
+                run_all([partial(job, executable) for executable in ready], deadline.cancel)
+            deadline.check()
         except Cancelled:
             raise SessionClosedError("the run was called off: the session was closed") from None
         finally:

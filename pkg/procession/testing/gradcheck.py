@@ -181,8 +181,12 @@ def _carry_out(
         for symbol in rule.inputs:
             assert symbol in table, f"{where} reads {symbol}; there are {sorted(table)}"
         sources = [table[symbol] for symbol in rule.inputs]
-        if rule.type is None:
-            results: tuple[Any, ...] = (sources[0],)
+        if rule.type is None and len(sources) == 2:
+            dense = np.zeros_like(table[f"I{rule.outputs[0][2:]}"])
+            np.add.at(dense, sources[0], sources[1])
+            results: tuple[Any, ...] = (dense,)
+        elif rule.type is None:
+            results = (sources[0],)
         else:
             known = REGISTRY[rule.type].arguments
             handed = rule.arguments

@@ -1,0 +1,1 @@
+"""`caffe2.proto`: the messages."""

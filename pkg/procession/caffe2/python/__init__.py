@@ -1,0 +1,1 @@
+"""`caffe2.python`: the modules of Caffe2's Python that exist here."""

@@ -1,0 +1,268 @@
+"""`caffe2.python.core`: nets, steps, plans, operators, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from procession.caffe2.proto import caffe2_pb2
+from procession.caffe2.python import _import_c_extension as C
+from procession.caffe2.python import scope, utils, workspace
+from procession.caffe2.python.lazy import TriggerLazyImport
+from procession.errors import GraphError
+from procession.graph import cloning
+from procession.graph import net as graph_net
+from procession.graph import operator as graph_operator
+from procession.graph.blob import BlobReference, ScopedBlobReference, ScopedName
+from procession.graph.cloning import clone_and_bind_net, remap_input
+from procession.graph.device import (
+    DeviceOption,
+    DeviceScope,
+    InferBlobDevices,
+    InferOpBlobDevices,
+    InferOpBlobDevicesAsDict,
+    InferOpDeviceAsBlobDevices,
+    InjectCrossDeviceCopies,
+    InjectDeviceCopiesAmongNets,
+    InjectDeviceCopiesAmongNetsWithoutB2D,
+    IsGPUDeviceType,
+    device_option_equal,
+)
+from procession.graph.gradient import GradientRegistry
+from procession.graph.gradient_makers import GradientSlice
+from procession.graph.ir import IR, OpSSA
+from procession.graph.operator import IsOperator, IsOperatorWithEngine
+from procession.graph.proto import OperatorDef
+from procession.graph.scope import NameScope
+from procession.graph.ssa import (
+    get_op_ids_in_path,
+    get_output_producers,
+    get_ssa,
+    get_undefined_blobs,
+)
+from procession.graph.step import (
+    ExecutionStep,
+    Plan,
+    add_nets_in_order,
+    execution_step,
+    scoped_execution_step,
+    to_execution_step,
+)
+from procession.operators.datatype import DataType
+
+__all__ = [
+    "DEFAULT_REMAP_FUNCS",
+    "IR",
+    "BlobReference",
+    "C",
+    "CreateOperator",
+    "CreatePythonOperator",
+    "DataType",
+    "DeviceOption",
+    "DeviceScope",
+    "ExecutionStep",
+    "GetGlobalInitArgs",
+    "GetIndexFromGradientList",
+    "GlobalInit",
+    "GradientRegistry",
+    "GradientSlice",
+    "InferBlobDevices",
+    "InferOpBlobDevices",
+    "InferOpBlobDevicesAsDict",
+    "InferOpDeviceAsBlobDevices",
+    "InjectCrossDeviceCopies",
+    "InjectDeviceCopiesAmongNets",
+    "InjectDeviceCopiesAmongNetsWithoutB2D",
+    "IsGPUDeviceType",
+    "IsOperator",
+    "IsOperatorWithEngine",
+    "NameScope",
+    "Net",
+    "OpSSA",
+    "Plan",
+    "RefreshRegisteredOperators",
+    "ScopedBlobReference",
+    "ScopedName",
+    "SetEnginePref",
+    "SetGlobalEnginePref",
+    "SetOpEnginePref",
+    "SetPerOpEnginePref",
+    "TriggerLazyImport",
+    "add_nets_in_order",
+    "caffe2_pb2",
+    "clone_and_bind_net",
+    "control_op_remap",
+    "device_equal",
+    "device_option_equal",
+    "execution_step",
+    "get_net_name",
+    "get_op_ids_in_path",
+    "get_output_producers",
+    "get_ssa",
+    "get_undefined_blobs",
+    "output_to_list",
+    "remap_input",
+    "remap_proto",
+    "scope",
+    "scoped_execution_step",
+    "to_execution_step",
+    "utils",
+    "workspace",
+]
+
+SetEnginePref = C.set_engine_pref
+SetGlobalEnginePref = C.set_global_engine_pref
+SetOpEnginePref = C.set_op_engine_pref
+SetPerOpEnginePref = C.set_per_op_engine_pref
+
+device_equal = device_option_equal
+control_op_remap = cloning.remap_nets_in_arguments
+DEFAULT_REMAP_FUNCS = cloning.REMAP_FUNCTIONS
+
+_GLOBAL_INIT_ARGS: list[str] = []
+
+
+def GlobalInit(args: Iterable[str]) -> None:
+    """Keep the arguments for `GetGlobalInitArgs`; there is nothing to set up."""
+    _GLOBAL_INIT_ARGS.extend(list(args)[1:])
+    C.global_init(args)
+
+
+def GetGlobalInitArgs() -> list[str]:
+    """What `GlobalInit` was given, without the program's name."""
+    return _GLOBAL_INIT_ARGS[:]
+
+
+def RefreshRegisteredOperators(trigger_lazy: bool = True) -> None:
+    """Nothing to do: operators are known when they are registered."""
+
+
+def _GetRegisteredOperators() -> set[str]:
+    return set(C.registered_operators())
+
+
+def CreateOperator(operator_type: str, inputs: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
+    """An operator by itself. See `procession.graph.operator.CreateOperator`."""
+    made = graph_operator.CreateOperator(operator_type, inputs, outputs, *args, **kwargs)
+    if workspace.IsImmediate():
+        workspace.RunOperatorImmediate(made)
+    return made
+
+
+def CreatePythonOperator(
+    f: Any,
+    inputs: Any,
+    outputs: Any,
+    grad_f: Any = None,
+    pass_workspace: bool = False,
+    python_func_type: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """An operator that calls a function; see `procession.Net.Python`."""
+    known = ("grad_output_indices", "grad_input_indices")
+    arguments = graph_net.python_arguments(
+        f,
+        grad_f,
+        python_func_type,
+        pass_workspace,
+        **{name: kwargs.pop(name, None) for name in known},
+    )
+    arguments["must_write"] = False
+    if isinstance(outputs, (list, tuple)):
+        arguments["n_outputs"] = len(outputs)
+    return CreateOperator("Python", inputs, outputs, *args, **arguments, **kwargs)
+
+
+class Net(graph_net.Net):
+    """A net; see `procession.Net`.
+
+    What Caffe2 finds wrong with an operator only when it is run is found when the net is run here,
+    too. Arguments that an operator does not have are passed over.
+    """
+
+    strict = False
+
+    def _add(self, type: str, inputs: Any, outputs: Any, arguments: dict[str, Any]) -> Any:
+        if type == "Python":
+            arguments["must_write"] = False
+        made = super()._add(type, inputs, outputs, arguments)
+        if workspace.IsImmediate():
+            workspace.RunOperatorImmediate(self._net.op[-1])
+        return made
+
+    def _CreateAndAddToSelf(
+        self, op_type: str, inputs: Any, outputs: Any = None, **kwargs: Any
+    ) -> Any:
+        return getattr(self, op_type)(inputs, outputs, **kwargs)
+
+    def _ExtendOps(self, new_ops: Iterable[OperatorDef]) -> None:
+        self.extend_ops(new_ops)
+
+    def _InvalidateLookupTables(self) -> None:
+        self._stale = True
+
+    def _RecreateLookupTables(self) -> None:
+        self._look_up()
+
+    def _CheckLookupTables(self) -> None:
+        known = set(self._written), set(self._from_outside)
+        self._look_up()
+        if known != (set(self._written), set(self._from_outside)):
+            raise GraphError(f"net {self.Name()!r} knows other blobs than its message has")
+
+    def NumObservers(self) -> int:
+        """0: nets have no observers."""
+        return 0
+
+    def RunAllOnGPU(self, gpu_id: int = 0, use_cudnn: bool = False) -> None:
+        """Have the whole net on a GPU; a run of it is then refused."""
+        self.Proto().device_option.CopyFrom(DeviceOption(caffe2_pb2.CUDA, gpu_id))
+        if use_cudnn:
+            for operator in self.Proto().op:
+                operator.engine = "CUDNN"
+
+    _RunAllOnGPU = RunAllOnGPU
+
+    def RunAllOnMKL(self) -> None:
+        """Have the whole net on MKL; a run of it is then refused."""
+        self.Proto().device_option.CopyFrom(DeviceOption(caffe2_pb2.MKLDNN))
+
+    def RunAllOnIDEEP(self) -> None:
+        """Have the whole net on IDEEP; a run of it is then refused."""
+        self.Proto().device_option.CopyFrom(DeviceOption(caffe2_pb2.IDEEP))
+
+
+def GetIndexFromGradientList(g_list: Iterable[Any], name: Any) -> int | None:
+    """At which place of a list of gradients a blob is, as gradient, values or indices."""
+    for index, gradient in enumerate(g_list):
+        if gradient == name:
+            return index
+        if isinstance(gradient, GradientSlice) and name in (gradient.indices, gradient.values):
+            return index
+    return None
+
+
+def get_net_name(netlike: Any) -> str:
+    """The name of a net, a message of one, or a name."""
+    if isinstance(netlike, graph_net.Net):
+        return netlike.Name()
+    if isinstance(netlike, caffe2_pb2.NetDef):
+        return str(netlike.name)
+    return str(netlike)
+
+
+def output_to_list(op_output: Any) -> list[Any]:
+    """What an operator's method returned, as a list."""
+    if isinstance(op_output, (list, tuple)):
+        return list(op_output)
+    if not isinstance(op_output, BlobReference):
+        raise AssertionError(f"an operator's outputs are wanted, not {op_output!r}")
+    return [op_output]
+
+
+def remap_proto(argument: Any, blob_remap: Any) -> None:
+    """Rename the blobs of the net in an argument."""
+    net = argument.n
+    renamed = {str(old): str(new) for old, new in blob_remap.items()}
+    argument.n.CopyFrom(cloning.remapped(net, net.name, renamed))

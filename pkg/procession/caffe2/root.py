@@ -1,0 +1,3 @@
+"""The package `caffe2` itself."""
+
+__path__: list[str] = []

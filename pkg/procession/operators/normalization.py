@@ -1,0 +1,90 @@
+"""Numbers brought to a common scale by those around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from procession.operators.arrays import Array, floats, text
+from procession.operators.registry import REQUIRED, Context, emit, operator
+
+
+def _channels(x: Array, order: str) -> int:
+    """Which dimension is that of the channels."""
+    floats("LRN", x)
+    if x.ndim != 4:
+        raise ValueError(f"LRN is for images, of four dimensions, not {x.shape}")
+    if text(order) not in ("NCHW", "NHWC"):
+        raise ValueError(f"order={order!r} is neither 'NCHW' nor 'NHWC'")
+    return 1 if text(order) == "NCHW" else 3
+
+
+def _around(channels: int, size: int, like: Array) -> Array:
+    """Row j: 1 for the channels that count for channel j, else 0."""
+    if size < 1:
+        raise ValueError(f"LRN: size={size} is not positive")
+    first = np.arange(channels)[:, None] - (size - 1) // 2
+    index = np.arange(channels)
+    return ((index >= first) & (index < first + size)).astype(like.dtype)
+
+
+def _scale(x: Array, around: Array, size: int, alpha: float, bias: float, axis: int) -> Array:
+    squares = np.moveaxis(x * x, axis, -1) @ around.T
+    of = x.dtype.type
+    return np.asarray(np.moveaxis(squares * of(alpha / size) + of(bias), -1, axis))
+
+
+@operator("LRN", outputs=(1, 2), gradient=[emit("LRNGradient", "I0 O0 GO0", "GI0")])
+def lrn(
+    x: Array,
+    *,
+    size: int = REQUIRED,
+    alpha: float = 0.0,
+    beta: float = 0.0,
+    bias: float = 1.0,
+    order: str = "NCHW",
+    context: Context,
+) -> tuple[Array, ...]:
+    """X over a power of the squares in the channels around it; and what that is a power of.
+
+    Y is X * scale ** -beta, where scale is bias + alpha / size * the sum of the squares of `size`
+    channels, with the number's own in their middle. The second output is the scale. Caffe2: LRN.
+
+    Args:
+        size: How many channels count.
+        alpha: See above; so are the others.
+        beta: See `alpha`.
+        bias: See `alpha`.
+        order: Where the channels are, "NCHW" or "NHWC".
+
+    Raises:
+        TypeError: X does not hold floating-point numbers.
+        ValueError: X does not have four dimensions, `size` is not positive, or no such order.
+    """
+    axis = _channels(x, order)
+    scale = _scale(x, _around(x.shape[axis], size, x), size, alpha, bias, axis)
+    y = np.asarray(x * np.power(scale, x.dtype.type(-beta)))
+    return (y, np.ascontiguousarray(scale))[: len(context.outputs)]
+
+
+@operator("LRNGradient")
+def lrn_gradient(
+    x: Array,
+    y: Array,
+    dy: Array,
+    *,
+    size: int = REQUIRED,
+    alpha: float = 0.0,
+    beta: float = 0.0,
+    bias: float = 1.0,
+    order: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
+    """The gradient of X, which has a part in the scales around it, too. Caffe2: LRNGradient."""
+    axis, of = _channels(x, order), x.dtype.type
+    around = _around(x.shape[axis], size, x)
+    scale = _scale(x, around, size, alpha, bias, axis)
+    through = np.moveaxis(np.moveaxis(dy * y / scale, axis, -1) @ around, -1, axis)
+    direct = dy * np.power(scale, of(-beta))
+    return np.subtract(direct, x * through * of(2 * beta * alpha / size), out=out)

@@ -1,0 +1,391 @@
+"""Segments reduced: sums, averages and maxima of rows that belong together.
+
+Which rows do is told by lengths or by segment ids: see `lengths`. The operators whose names begin
+with Sparse reduce rows that are gathered from the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from procession.operators.arrays import Array, floats
+from procession.operators.indexing import positions
+from procession.operators.lengths import checked_lengths
+from procession.operators.registry import Rule, Rules, emit, operator, sparse
+
+
+def _sorted_ids(ids: Array, rows: int) -> Array:
+    """The lengths of the segments that sorted ids without gaps tell."""
+    if ids.shape != (rows,):
+        raise ValueError(f"segment ids {ids.shape} for {rows} rows")
+    if rows and (ids[0] != 0 or not np.isin(np.diff(ids), (0, 1)).all()):
+        raise ValueError("segment ids must begin with 0, and be sorted without gaps")
+    return np.bincount(ids) if rows else np.zeros(0, np.int64)
+
+
+def _over(reduce: np.ufunc, data: Array, lengths: Array) -> Array:
+    """One row for each segment; zeros for an empty one."""
+    result = np.zeros((lengths.size, *data.shape[1:]), data.dtype)
+    full = lengths > 0
+    if full.any():
+        starts = (np.cumsum(lengths) - lengths)[full]
+        result[full] = reduce.reduceat(data, starts, axis=0, dtype=data.dtype)
+    return result
+
+
+def _share(counts: Array, like: Array) -> Array:
+    """1 / count, shaped to scale rows; 1 for an empty segment."""
+    scale = 1 / np.maximum(counts, 1).astype(like.dtype)
+    return scale.astype(like.dtype).reshape((-1,) + (1,) * (like.ndim - 1))
+
+
+def _weighed(data: Array, weights: Array) -> Array:
+    if weights.shape != data.shape[:1]:
+        raise ValueError(f"weights {weights.shape} for data {data.shape}: one for each row")
+    return data * weights.reshape((-1,) + (1,) * (data.ndim - 1))
+
+
+@operator("SortedSegmentSum", gradient=[emit("SortedSegmentSumGradient", "GO0 I1", "GI0")])
+def sorted_segment_sum(data: Array, segment_ids: Array) -> Array:
+    """The sum of each segment's rows; the ids are sorted, without gaps.
+
+    Caffe2: SortedSegmentSum.
+
+    Raises:
+        ValueError: The ids are not like that.
+    """
+    return _over(np.add, data, _sorted_ids(segment_ids, data.shape[0]))
+
+
+@operator("SortedSegmentSumGradient")
+def sorted_segment_sum_gradient(dy: Array, segment_ids: Array) -> Array:
+    """The gradient of the rows: that of their segment. Caffe2: SortedSegmentSumGradient."""
+    return np.take(dy, segment_ids, axis=0)
+
+
+@operator("SortedSegmentMean", gradient=[emit("SortedSegmentMeanGradient", "GO0 I1", "GI0")])
+def sorted_segment_mean(data: Array, segment_ids: Array) -> Array:
+    """The average of each segment's rows; the ids are sorted, without gaps.
+
+    Caffe2: SortedSegmentMean.
+
+    Raises:
+        TypeError: The data does not hold floating-point numbers.
+        ValueError: The ids are not like that.
+    """
+    floats("SortedSegmentMean", data)
+    lengths = _sorted_ids(segment_ids, data.shape[0])
+    return _over(np.add, data, lengths) * _share(lengths, data)
+
+
+@operator("SortedSegmentMeanGradient")
+def sorted_segment_mean_gradient(dy: Array, segment_ids: Array) -> Array:
+    """The gradient of the rows: their share of that of their segment.
+
+    Caffe2: SortedSegmentMeanGradient.
+    """
+    counts = np.bincount(segment_ids, minlength=dy.shape[0])
+    return np.take(dy * _share(counts, dy), segment_ids, axis=0)
+
+
+def _unsorted(data: Array, ids: Array, num_segments: int) -> Array:
+    if ids.shape != data.shape[:1]:
+        raise ValueError(f"segment ids {ids.shape} for data {data.shape}: one for each row")
+    count = num_segments
+    if count < 0:
+        count = int(ids.max()) + 1 if ids.size else 0
+    result = np.zeros((count, *data.shape[1:]), data.dtype)
+    np.add.at(result, positions(ids, count), data)
+    return result
+
+
+@operator("UnsortedSegmentSum", gradient=[emit("UnsortedSegmentSumGradient", "GO0 I1", "GI0")])
+def unsorted_segment_sum(data: Array, segment_ids: Array, *, num_segments: int = -1) -> Array:
+    """The sum of each segment's rows, with ids in any order. Caffe2: UnsortedSegmentSum.
+
+    Args:
+        num_segments: How many rows the result has; -1: just enough for the largest id.
+
+    Raises:
+        IndexError: An id is out of bounds.
+        ValueError: There is not one id for each row.
+    """
+    return _unsorted(data, segment_ids, num_segments)
+
+
+@operator("UnsortedSegmentSumGradient")
+def unsorted_segment_sum_gradient(dy: Array, segment_ids: Array) -> Array:
+    """The gradient of the rows: that of their segment. Caffe2: UnsortedSegmentSumGradient."""
+    return np.take(dy, segment_ids, axis=0)
+
+
+@operator("UnsortedSegmentMean", gradient=[emit("UnsortedSegmentMeanGradient", "GO0 I1", "GI0")])
+def unsorted_segment_mean(data: Array, segment_ids: Array, *, num_segments: int = -1) -> Array:
+    """The average of each segment's rows, with ids in any order; 0 where there is none.
+
+    Caffe2: UnsortedSegmentMean. Argument and errors as for UnsortedSegmentSum.
+
+    Raises:
+        TypeError: The data does not hold floating-point numbers.
+    """
+    floats("UnsortedSegmentMean", data)
+    total = _unsorted(data, segment_ids, num_segments)
+    return total * _share(np.bincount(segment_ids, minlength=total.shape[0]), data)
+
+
+@operator("UnsortedSegmentMeanGradient")
+def unsorted_segment_mean_gradient(dy: Array, segment_ids: Array) -> Array:
+    """The gradient of the rows: their share of that of their segment.
+
+    Caffe2: UnsortedSegmentMeanGradient.
+    """
+    counts = np.bincount(segment_ids, minlength=dy.shape[0])
+    return np.take(dy * _share(counts, dy), segment_ids, axis=0)
+
+
+@operator("LengthsSum", gradient=[emit("LengthsIndicesInGradientSumGradient", "GO0 I1 I0", "GI0")])
+def lengths_sum(data: Array, lengths: Array) -> Array:
+    """The sum of each segment's rows, told by lengths. Caffe2: LengthsSum.
+
+    Raises:
+        ValueError: The lengths do not add up to the number of rows.
+    """
+    return _over(np.add, data, checked_lengths(lengths, data.shape[0]))
+
+
+@operator("LengthsIndicesInGradientSumGradient")
+def lengths_sum_gradient(dy: Array, lengths: Array, data: Array) -> Array:
+    """The gradient of the rows: that of their segment.
+
+    Caffe2: LengthsIndicesInGradientSumGradient.
+    """
+    return np.repeat(dy, lengths, axis=0)
+
+
+@operator(
+    "LengthsMean", gradient=[emit("LengthsIndicesInGradientMeanGradient", "GO0 I1 I0", "GI0")]
+)
+def lengths_mean(data: Array, lengths: Array) -> Array:
+    """The average of each segment's rows, told by lengths; 0 for an empty one.
+
+    Caffe2: LengthsMean.
+
+    Raises:
+        TypeError: The data does not hold floating-point numbers.
+        ValueError: The lengths do not add up to the number of rows.
+    """
+    floats("LengthsMean", data)
+    each = checked_lengths(lengths, data.shape[0])
+    return _over(np.add, data, each) * _share(each, data)
+
+
+@operator("LengthsIndicesInGradientMeanGradient")
+def lengths_mean_gradient(dy: Array, lengths: Array, data: Array) -> Array:
+    """The gradient of the rows: their share of that of their segment.
+
+    Caffe2: LengthsIndicesInGradientMeanGradient.
+    """
+    return np.repeat(dy * _share(lengths, dy), lengths, axis=0)
+
+
+@operator(
+    "LengthsMax",
+    gradient=[emit("LengthsMaxWithMainInputAndForwardOutputGradient", "O0 GO0 I1 I0", "GI0")],
+)
+def lengths_max(data: Array, lengths: Array) -> Array:
+    """The largest of each segment's rows, elementwise; 0 for an empty one. Caffe2: LengthsMax.
+
+    Raises:
+        ValueError: The lengths do not add up to the number of rows.
+    """
+    return _over(np.maximum, data, checked_lengths(lengths, data.shape[0]))
+
+
+@operator("LengthsMaxWithMainInputAndForwardOutputGradient")
+def lengths_max_gradient(y: Array, dy: Array, lengths: Array, data: Array) -> Array:
+    """The gradient of the rows: that of their segment where they are the largest, else 0.
+
+    Caffe2: LengthsMaxWithMainInputAndForwardOutputGradient.
+    """
+    largest = data == np.repeat(y, lengths, axis=0)
+    return np.asarray(np.repeat(dy, lengths, axis=0) * largest)
+
+
+def _lengths_weighted_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
+    rules = [emit("LengthsWeightedSumGradient", "I1 GO0 I2", "GI0")]
+    if arguments["grad_on_weights"]:
+        rules.append(emit("LengthsWeightsGradient", "GO0 I0 I2", "GI1"))
+    return rules
+
+
+@operator("LengthsWeightedSum", gradient=_lengths_weighted_rules)
+def lengths_weighted_sum(
+    data: Array, weights: Array, lengths: Array, *, grad_on_weights: bool = False
+) -> Array:
+    """The sum of each segment's rows, each times its weight. Caffe2: LengthsWeightedSum.
+
+    Args:
+        grad_on_weights: The weights have a gradient, too.
+
+    Raises:
+        ValueError: The lengths do not add up to the number of rows, or there is not one weight
+            for each.
+    """
+    return _over(np.add, _weighed(data, weights), checked_lengths(lengths, data.shape[0]))
+
+
+@operator("LengthsWeightedSumGradient")
+def lengths_weighted_sum_gradient(weights: Array, dy: Array, lengths: Array) -> Array:
+    """The gradient of the rows: that of their segment, times their weight.
+
+    Caffe2: LengthsWeightedSumGradient.
+    """
+    return _weighed(np.repeat(dy, lengths, axis=0), weights)
+
+
+@operator("LengthsWeightsGradient")
+def lengths_weights_gradient(dy: Array, data: Array, lengths: Array) -> Array:
+    """The gradient of the weights: that of their segment times their row, summed up."""
+    product = np.repeat(dy, lengths, axis=0) * data
+    return np.asarray(product.reshape(data.shape[0], -1).sum(axis=1, dtype=dy.dtype))
+
+
+def _rows(data: Array, indices: Array) -> Array:
+    return np.take(data, positions(indices, data.shape[0]).reshape(-1), axis=0)
+
+
+@operator(
+    "SparseLengthsSum",
+    gradient=[
+        emit("SparseLengthsIndicesInGradientSumGradient", "GO0 I2 I1", "GI0_values"),
+        sparse("I1", "GI0_values", "GI0"),
+    ],
+)
+def sparse_lengths_sum(data: Array, indices: Array, lengths: Array) -> Array:
+    """Gather, then LengthsSum: the sums of chosen rows. Caffe2: SparseLengthsSum.
+
+    Raises:
+        IndexError: There is no such row.
+        ValueError: The lengths do not add up to the number of indices.
+    """
+    rows = _rows(data, indices)
+    return _over(np.add, rows, checked_lengths(lengths, rows.shape[0]))
+
+
+@operator("SparseLengthsIndicesInGradientSumGradient")
+def sparse_lengths_sum_gradient(dy: Array, lengths: Array, indices: Array) -> Array:
+    """The gradients of the chosen rows: those of their segments.
+
+    Caffe2: SparseLengthsIndicesInGradientSumGradient.
+    """
+    return np.repeat(dy, lengths, axis=0)
+
+
+@operator(
+    "SparseLengthsMean",
+    gradient=[
+        emit("SparseLengthsIndicesInGradientMeanGradient", "GO0 I2 I1", "GI0_values"),
+        sparse("I1", "GI0_values", "GI0"),
+    ],
+)
+def sparse_lengths_mean(data: Array, indices: Array, lengths: Array) -> Array:
+    """Gather, then LengthsMean: the averages of chosen rows. Caffe2: SparseLengthsMean.
+
+    Errors as for SparseLengthsSum.
+
+    Raises:
+        TypeError: The data does not hold floating-point numbers.
+    """
+    floats("SparseLengthsMean", data)
+    rows = _rows(data, indices)
+    each = checked_lengths(lengths, rows.shape[0])
+    return _over(np.add, rows, each) * _share(each, data)
+
+
+@operator("SparseLengthsIndicesInGradientMeanGradient")
+def sparse_lengths_mean_gradient(dy: Array, lengths: Array, indices: Array) -> Array:
+    """The gradients of the chosen rows: their shares of those of their segments.
+
+    Caffe2: SparseLengthsIndicesInGradientMeanGradient.
+    """
+    return np.repeat(dy * _share(lengths, dy), lengths, axis=0)
+
+
+@operator(
+    "SparseLengthsWeightedSum",
+    gradient=[
+        emit("SparseLengthsIndicesInGradientWeightedSumGradient", "I1 GO0 I3 I2", "GI0_values"),
+        sparse("I2", "GI0_values", "GI0"),
+    ],
+)
+def sparse_lengths_weighted_sum(
+    data: Array, weights: Array, indices: Array, lengths: Array
+) -> Array:
+    """Gather, then LengthsWeightedSum: the weighted sums of chosen rows.
+
+    Caffe2: SparseLengthsWeightedSum. Errors as for SparseLengthsSum.
+    """
+    rows = _weighed(_rows(data, indices), weights)
+    return _over(np.add, rows, checked_lengths(lengths, rows.shape[0]))
+
+
+@operator("SparseLengthsIndicesInGradientWeightedSumGradient")
+def sparse_lengths_weighted_sum_gradient(
+    weights: Array, dy: Array, lengths: Array, indices: Array
+) -> Array:
+    """The gradients of the chosen rows: those of their segments, times their weight.
+
+    Caffe2: SparseLengthsIndicesInGradientWeightedSumGradient.
+    """
+    return _weighed(np.repeat(dy, lengths, axis=0), weights)
+
+
+def _sparse_segment_rules(kind: str) -> list[Rule]:
+    return [
+        emit(f"{kind}Gradient", "GO0 I2", "GI0_values"),
+        sparse("I1", "GI0_values", "GI0"),
+    ]
+
+
+@operator("SparseSortedSegmentSum", gradient=_sparse_segment_rules("SortedSegmentSum"))
+def sparse_sorted_segment_sum(data: Array, indices: Array, segment_ids: Array) -> Array:
+    """Gather, then SortedSegmentSum. Caffe2: SparseSortedSegmentSum."""
+    return sorted_segment_sum(_rows(data, indices), segment_ids)
+
+
+@operator("SparseSortedSegmentMean", gradient=_sparse_segment_rules("SortedSegmentMean"))
+def sparse_sorted_segment_mean(data: Array, indices: Array, segment_ids: Array) -> Array:
+    """Gather, then SortedSegmentMean. Caffe2: SparseSortedSegmentMean."""
+    return sorted_segment_mean(_rows(data, indices), segment_ids)
+
+
+@operator("SparseUnsortedSegmentSum", gradient=_sparse_segment_rules("UnsortedSegmentSum"))
+def sparse_unsorted_segment_sum(
+    data: Array, indices: Array, segment_ids: Array, *, num_segments: int = -1
+) -> Array:
+    """Gather, then UnsortedSegmentSum. Caffe2: SparseUnsortedSegmentSum."""
+    return unsorted_segment_sum(_rows(data, indices), segment_ids, num_segments=num_segments)
+
+
+@operator("SparseUnsortedSegmentMean", gradient=_sparse_segment_rules("UnsortedSegmentMean"))
+def sparse_unsorted_segment_mean(
+    data: Array, indices: Array, segment_ids: Array, *, num_segments: int = -1
+) -> Array:
+    """Gather, then UnsortedSegmentMean. Caffe2: SparseUnsortedSegmentMean."""
+    return unsorted_segment_mean(_rows(data, indices), segment_ids, num_segments=num_segments)
+
+
+@operator("LengthsTile", gradient=[emit("LengthsSum", "GO0 I1", "GI0")])
+def lengths_tile(data: Array, lengths: Array) -> Array:
+    """Each row as often as its length says. Caffe2: LengthsTile.
+
+    Raises:
+        ValueError: There is not one length for each row.
+    """
+    each = checked_lengths(lengths)
+    if each.shape != data.shape[:1]:
+        raise ValueError(f"LengthsTile: {each.size} lengths for data {data.shape}")
+    return np.repeat(data, each, axis=0)

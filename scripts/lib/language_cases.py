@@ -1,0 +1,132 @@
+"""The cases of `scripts/bench language`, one per run: language_cases.py SIDE CASE.
+
+SIDE is "caffe2" (this interpreter has it), "procession" or "numpy". Prints the seconds of each
+repetition as a JSON list. Written against `caffe2.python` only, and for Python 3.8 as well: the
+very same code measures both.
+"""
+
+import gc
+import json
+import sys
+import time
+
+ADDS = 1000
+ITERATIONS = 10000
+OPERATORS = 10000
+
+
+def timed(function, repetitions):
+    """Seconds of each call, after two that do not count."""
+    seconds = []
+    gc.disable()
+    for index in range(repetitions + 2):
+        start = time.perf_counter()
+        function()
+        if index >= 2:
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def numpy_adds():
+    """The same 1,000 additions by hand, into arrays that are there."""
+    import numpy as np
+
+    a, b, out = np.ones(1, np.float32), np.ones(1, np.float32), np.empty(1, np.float32)
+
+    def run():
+        add = np.add
+        for _ in range(ADDS):
+            add(a, b, out)
+
+    return timed(run, 200)
+
+
+def adds():
+    """A net of 1,000 Adds of one float, run by name."""
+    import numpy as np
+    from caffe2.python import core, workspace
+
+    net = core.Net("adds")
+    for _ in range(ADDS):
+        net.Add(["a", "b"], "c")
+    workspace.FeedBlob("a", np.ones(1, np.float32))
+    workspace.FeedBlob("b", np.ones(1, np.float32))
+    workspace.CreateNet(net)
+    return timed(lambda: workspace.RunNet(net), 200)
+
+
+def loop():
+    """A task that adds a constant 10,000 times in `ops.loop`."""
+    from caffe2.python.net_builder import ops
+    from caffe2.python.session import LocalSession
+    from caffe2.python.task import Task, TaskGroup
+
+    with TaskGroup() as group, Task() as task:
+        total = ops.Const(0)
+        with ops.loop(ITERATIONS):
+            ops.Add([total, ops.Const(1)], [total])
+        output = task.add_output(total)
+    session = LocalSession()
+    seconds = timed(lambda: session.run(group), 10)
+    if int(output.fetch()) != ITERATIONS:
+        raise SystemExit(f"the loop counted to {output.fetch()}")
+    return seconds
+
+
+def small():
+    """`LocalSession.run` of a net of three operators, again and again."""
+    from caffe2.python import core
+    from caffe2.python.session import LocalSession
+
+    net = core.Net("small")
+    net.Add([net.Const(1.0), net.Const(2.0)])
+    session = LocalSession()
+    return timed(lambda: session.run(net), 2000)
+
+
+def chain(core):
+    """A net of 10,000 operators, each reading what the one before wrote."""
+    net = core.Net("chain")
+    blob = net.AddExternalInput("x")
+    for _ in range(OPERATORS):
+        blob = net.Tanh(blob)
+    return net, blob
+
+
+def build():
+    """Building that net."""
+    from caffe2.python import core
+
+    return timed(lambda: chain(core), 3)
+
+
+def gradient():
+    """Adding its gradient operators."""
+    from caffe2.python import core
+
+    nets = [chain(core) for _ in range(5)]
+
+    def run():
+        net, blob = nets.pop()
+        net.AddGradientOperators([blob])
+
+    return timed(run, 3)
+
+
+CASES = {
+    "numpy": {"adds": numpy_adds},
+    "caffe2": {"adds": adds, "loop": loop, "small": small, "build": build, "gradient": gradient},
+}
+CASES["procession"] = CASES["caffe2"]
+
+
+def main():
+    """Run the case that the command line names."""
+    side, case = sys.argv[1:]
+    if side == "procession":
+        import procession.caffe2  # noqa: F401 - makes caffe2.python importable
+    print(json.dumps(CASES[side][case]()))
+
+
+if __name__ == "__main__":
+    main()
