@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from tests.operators.make import f32, positive
-from tests.operators.numeric_samples import between, names, shares
+from tests.operators.numeric_samples import LSTM, between, names, shares
 
 FRONT = np.array([1, 3, 2, 3], np.int32)
 BACK = np.array([4, 1, 2], np.int32)
@@ -82,6 +82,9 @@ NUMERIC_GRADIENTS: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("ReduceFrontWeightedSum", [f32(3, 4, 2), f32(3)], {"grad_on_weights": True}),
     ("RowwiseMax", [f32(2, 3, 4)], {}),
     ("ColwiseMax", [f32(2, 3, 4)], {}),
+    ("LSTMUnit", LSTM, {}),
+    ("LSTMUnit", LSTM, {"forget_bias": 0.6, "drop_states": 1}),
+    ("LSTMUnit", [*LSTM[:3], LSTM[4]], {"sequence_lengths": False}),
     ("LRN", [f32(2, 4, 2, 1)], {"size": 3, "alpha": 0.6, "beta": 0.7, "bias": 2.0}),
     ("LRN", [f32(1, 2, 1, 5)], {"size": 2, "alpha": 0.6, "beta": 0.7, "order": "NHWC"}),
     ("MakeTwoClass", [f32(2, 3)], {}),

@@ -91,6 +91,9 @@ BOOLS = np.array([True, False])
 VARIED = np.array([[1.0, np.nan], [np.nan, 2.0]], np.float32)
 HALF = np.float32([2.0])
 
+LSTM = [f32(1, 3, 2), f32(1, 3, 2), f32(1, 3, 8), np.array([2, 1, 3]), np.array([1])]
+"""Inputs of LSTMUnit; the second sequence is at its end."""
+
 NUMERIC: dict[str, list[Sample]] = {
     **{name: unary(between) for name in names("Acos Asin Atan Erf Sin Cos Tan")},
     **{
@@ -173,6 +176,8 @@ NUMERIC: dict[str, list[Sample]] = {
     "LogitGradient": [of(shares(2, 3), f32(2, 3)), of(f32(2, 3), f32(2, 3), eps=0.2)],
     "LpNorm": [*unary(), *unary(p=1, average=True)],
     "LpNormGradient": [of(f32(2, 3), f32(1)), of(f32(2, 3), f32(1), p=1, average=True)],
+    "LSTMUnit": [of(*LSTM, n_outputs=2), of(*LSTM[:3], LSTM[4], n_outputs=2, sequence_lengths=0)],
+    "LSTMUnitGradient": [of(*LSTM, *[f32(1, 3, 2) for _ in range(4)], n_outputs=3)],
     "LRN": [
         of(f32(2, 3, 2, 2), size=3, alpha=0.3, beta=0.5, bias=2.0, n_outputs=2),
         of(f32(2, 2, 2, 3), size=2, alpha=0.3, beta=0.5, order="NHWC", n_outputs=1),

@@ -311,6 +311,25 @@ class TestShipping:
             assert part in str(error)
         run_on(session, "a", constant("on", "x", 1))
 
+    def test_what_cannot_be_pickled_is_named_by_compile(self):
+        lock = threading.Lock()
+        net = python_net(lambda inputs, outputs: lock.acquire())
+        with pytest.raises(SerializationError, match="'lock'"):
+            ProcessSession.compile(net)
+
+    def test_what_cannot_be_pickled_is_named_in_a_nested_net(self, session):
+        lock = threading.Lock()
+
+        def holds_a_lock(inputs, outputs):
+            lock.acquire()
+
+        inner = python_net(holds_a_lock)
+        net = Net("outer")
+        net.If([net.Const(True)], [], then_net=inner.Proto())
+        with pytest.raises(SerializationError, match="argument 'func' of operator Python") as found:
+            run_on(session, "a", net)
+        assert str(found.value).startswith("<function") and inner.Name() in str(found.value)
+
     def test_a_fed_value_that_cannot_be_pickled(self, session):
         with pytest.raises(SerializationError, match="'x'"):
             session.workspace("a").feed_blob("x", threading.Lock())

@@ -15,7 +15,12 @@ import traceback
 import procession.caffe2
 from procession.caffe2 import mode
 
-_OURS = os.path.dirname(os.path.abspath(procession.caffe2.__file__)) + os.sep
+_RUNNERS = (
+    "<frozen ",
+    runpy.__file__,
+    os.path.join(os.path.dirname(os.path.abspath(procession.caffe2.__file__)), "__main__"),
+)
+"""Where the frames are that ran the script."""
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
@@ -44,9 +49,7 @@ def _show(error: BaseException) -> None:
     chain: BaseException | None = error
     while chain is not None:
         frame = chain.__traceback__
-        while frame is not None and (
-            frame.tb_frame.f_code.co_filename.startswith(("<frozen ", _OURS + "__main__"))
-        ):
+        while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_RUNNERS):
             frame = frame.tb_next
         # An error of the runner's own keeps its frames.
         chain.__traceback__ = frame or chain.__traceback__

@@ -1,22 +1,24 @@
 """Shapes and types of what nets make, found by running them, operator by operator, aside.
 
-What has effects beyond its outputs, or needs what is not known, is passed over; what it would
-make, and what is made of that, stays unknown.
+Values are not known when only shapes are given. Operators then run on several made-up values, and
+what has another shape with each stays unknown, with all that is made of it. So does what an
+operator makes that has effects beyond its outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import procession
 from procession.compiler.compiled import CompiledRunnable
-from procession.errors import ProcessionError
+from procession.errors import ProcessionError, WorkspaceError
 from procession.graph.proto import NetDef, OperatorDef, TensorShape, TensorShapes
 from procession.operators import REGISTRY
 from procession.operators.datatype import numpy_dtype
+from procession.operators.handles import Counter
 from procession.runtime.program import (
     NetProgram,
     NodeProgram,
@@ -26,53 +28,153 @@ from procession.runtime.program import (
 )
 from procession.session import serialize
 
+_Kind = tuple[tuple[int, ...], "np.dtype[Any]"]
+"""Shape and type."""
 
-def of_shapes(dimensions: Mapping[Any, Any], types: Mapping[Any, int]) -> dict[str, Any]:
-    """Blob -> an array of that shape and type, all 0; the type is float32 where none is given."""
+
+def _counted(shape: Sequence[int], dtype: Any) -> Any:
+    return np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape).astype(dtype)
+
+
+_MADE_UP: tuple[Callable[[Sequence[int], Any], Any], ...] = (np.zeros, np.ones, _counted)
+"""What stands in for values that are not known."""
+
+_APART = {"Free", "GetAllBlobNames", "Python", "PythonGradient"}
+"""Operators that do more, or look at more, than inputs and outputs."""
+
+
+def of_shapes(dimensions: Mapping[Any, Any], types: Mapping[Any, int]) -> dict[str, _Kind]:
+    """Blob -> shape and type; the type is float32 where none is given.
+
+    Raises:
+        WorkspaceError: A dimension is negative.
+    """
     kinds = {str(blob): numpy_dtype(number) for blob, number in types.items()}
-    return {
-        str(blob): np.zeros(tuple(shape), kinds.get(str(blob), np.float32))
-        for blob, shape in dimensions.items()
-    }
+    found: dict[str, _Kind] = {}
+    for blob, dims in dimensions.items():
+        shape = tuple(int(length) for length in dims)
+        if any(length < 0 for length in shape):
+            raise WorkspaceError(f"blob {str(blob)!r} cannot have the shape {list(shape)}")
+        found[str(blob)] = shape, kinds.get(str(blob), np.dtype(np.float32))
+    return found
 
 
-def _can_be_tried(operator: OperatorDef, workspace: procession.Workspace) -> bool:
-    if operator.type not in REGISTRY or "context" in REGISTRY[operator.type].requests:
-        return False
-    return all(
-        workspace.has_blob(blob) and isinstance(workspace.peek(blob), (np.ndarray, str, bytes))
-        for blob in operator.input
-    )
+class _Inference:
+    """Workspaces that differ in the values that are not known."""
+
+    def __init__(self, ways: int) -> None:
+        self.workspaces = [procession.Workspace() for _ in range(ways)]
+
+    def know(self, blob: str, shape: Sequence[int], dtype: Any) -> None:
+        """A blob has this shape and type."""
+        for workspace, made_up in zip(self.workspaces, _MADE_UP, strict=False):
+            workspace.feed_blob(blob, made_up(tuple(shape), dtype))
+
+    def value(self, blob: str) -> Any:
+        """What stands in for a blob's value; None when nothing is known of it."""
+        first = self.workspaces[0]
+        return first.peek(blob) if first.has_blob(blob) else None
+
+    def forget(self, blob: str) -> None:
+        """Nothing is known of a blob."""
+        for workspace in self.workspaces:
+            if workspace.has_blob(blob):
+                workspace.remove_blob(blob)
+
+    def add(self, operator: OperatorDef) -> None:
+        """Learn what an operator makes."""
+        if not operator.output:
+            return
+        inputs = [self.value(blob) for blob in operator.input]
+        told = _by_lengths(operator, inputs)
+        if told is None and self._can_be_tried(operator, inputs):
+            self._try(operator)
+            return
+        for blob in operator.output:
+            self.forget(blob)
+        if told is not None:
+            self.know(operator.output[0], *told)
+
+    @staticmethod
+    def _can_be_tried(operator: OperatorDef, inputs: Sequence[Any]) -> bool:
+        if operator.type not in REGISTRY or operator.type in _APART:
+            return False
+        if any(isinstance(value, NetDef) for value in operator.arguments.values()):
+            return False
+        return all(isinstance(value, (np.ndarray, str, bytes, Counter)) for value in inputs)
+
+    def _try(self, operator: OperatorDef) -> None:
+        done = []
+        for workspace in self.workspaces:
+            try:
+                workspace.run(operator)
+                done.append(workspace)
+            except ProcessionError:
+                continue
+        # With values that only one of several ways has got right, the shape may hang on them.
+        sure = len(done) > 1 or len(self.workspaces) == 1
+        for blob in operator.output:
+            kinds = {_kind(workspace.peek(blob)) for workspace in done if workspace.has_blob(blob)}
+            if not sure or len(kinds) != 1:
+                self.forget(blob)
+                continue
+            (kind,) = kinds
+            if kind is not None and len(done) < len(self.workspaces):
+                self.know(blob, *kind)
+
+
+def _kind(value: Any) -> _Kind | None:
+    return (value.shape, value.dtype) if isinstance(value, np.ndarray) else None
+
+
+def _by_lengths(operator: OperatorDef, inputs: Sequence[Any]) -> _Kind | None:
+    """What operators make whose inputs have to fit each other, as no made-up values do."""
+    kinds = [_kind(value) for value in inputs]
+    if not kinds or None in kinds:
+        return None
+    shapes = [kind[0] for kind in kinds if kind is not None]
+    data, dtype = shapes[0], inputs[0].dtype
+    if operator.type in ("Gather", "BatchGather") and len(shapes) == 2:
+        axis = operator.arguments.get("axis", 0) if operator.type == "Gather" else 1
+        if -len(data) <= axis < len(data):
+            axis %= len(data)
+            return data[:axis] + shapes[1] + data[axis + 1 :], dtype
+    if operator.type == "BatchOneHot" and len(shapes) == 3:
+        return data[:1] + shapes[2], dtype
+    kind = operator.type.removeprefix("Sparse")
+    if kind in ("LengthsSum", "LengthsMean", "LengthsMax", "LengthsMin", "LengthsWeightedSum"):
+        return shapes[-1] + data[1:], dtype
+    return None
 
 
 def infer(nets: Iterable[NetDef], known: Mapping[str, Any]) -> TensorShapes:
-    """Shapes and types of blobs, given the values of some.
+    """Shapes and types of blobs, given those, or the values, of some.
 
     Args:
         nets: The nets, in order.
-        known: Blob -> a value of its shape and type.
+        known: Blob -> its value, or its shape and type.
     """
-    workspace = procession.Workspace()
+    by_shape = any(isinstance(value, tuple) for value in known.values())
+    inference = _Inference(len(_MADE_UP) if by_shape else 1)
     for blob, value in known.items():
-        if isinstance(value, np.ndarray):
-            workspace.feed_blob(blob, value)
+        if isinstance(value, tuple):
+            inference.know(blob, *value)
+        elif isinstance(value, np.ndarray):
+            for workspace in inference.workspaces:
+                workspace.feed_blob(blob, value)
     for net in nets:
         for operator in net.op:
-            try:
-                done = _can_be_tried(operator, workspace)
-                if done:
-                    workspace.run(operator)
-            except ProcessionError:
-                done = False
-            if not done:
-                for blob in set(operator.output) & set(workspace.names()):
-                    workspace.remove_blob(blob)
+            inference.add(operator)
     found = TensorShapes()
-    for blob in workspace.names():
-        value = workspace.peek(blob)
-        if isinstance(value, np.ndarray):
+    for blob in inference.workspaces[0].names():
+        kind = _kind(inference.value(blob))
+        if kind is not None:
             found.shapes.append(
-                TensorShape(name=blob, dims=value.shape, data_type=int(serialize.data_type(value)))
+                TensorShape(
+                    name=blob,
+                    dims=kind[0],
+                    data_type=int(serialize.data_type(inference.value(blob))),
+                )
             )
     return found
 

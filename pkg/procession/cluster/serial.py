@@ -19,7 +19,7 @@ from procession.errors import (
     SerializationError,
 )
 from procession.runtime.operation import describe_exception, format_traceback
-from procession.runtime.program import NodeProgram
+from procession.runtime.program import NetProgram, NodeProgram
 
 
 def dumps(value: Any, what: str) -> bytes:
@@ -97,7 +97,9 @@ def dump_program(program: NodeProgram) -> bytes:
     for task, net in program.nets():
         for operation in net.operations:
             for argument, value in operation.arguments.items():
-                if _picklable(value):
+                # What is wrong with a net among them is told by its own operators' arguments.
+                values = value if isinstance(value, (list, tuple)) else (value,)
+                if any(isinstance(each, NetProgram) for each in values) or _picklable(value):
                     continue
                 culprit = f"{value!r}"
                 for what, inner in _inside(value):

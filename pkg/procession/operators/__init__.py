@@ -7,7 +7,7 @@ this package fills `REGISTRY` with those of all families. In reading order:
     datatype    Caffe2's numbers for data types
     arrays      what kernels share
     arithmetic, elementwise, reduction, reduction_ends, linear, distance, activation, loss,
-    normalization, fill, given_fill, random_fill, logic, optimizer, flow, control, python
+    normalization, recurrent, fill, given_fill, random_fill, logic, optimizer, flow, control, python
     shape, joining, indexing, lengths, segments, packing, masking, sorting,
     text, counter, atomic, mapping, cursor, queue
                 the families; in each file an operator stands beside its gradient
@@ -40,6 +40,7 @@ from procession.operators import (  # noqa: F401
     python,
     queue,
     random_fill,
+    recurrent,
     reduction,
     reduction_ends,
     segments,

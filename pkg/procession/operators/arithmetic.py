@@ -182,14 +182,20 @@ def div_gradient(
     dc: Array,
     a: Array,
     b: Array,
-    c: Array,
+    c: Array | None = None,
     *,
     broadcast: int = 0,
     axis: int = -1,
     axis_str: str = "",
     order: str = "NCHW",
 ) -> tuple[Array, Array]:
-    """Gradients of A and B from that of C = A / B, and C itself. Caffe2: DivGradient."""
+    """Gradients of A and B from that of C = A / B, and C itself. Caffe2: DivGradient.
+
+    Three inputs are B, C and the gradient of C, as older nets have it; A is as large as C then.
+    """
+    if c is None:
+        b, c, dc = dc, a, b
+        a = c
     wide_a, wide_b = align(a, b, broadcast, axis, axis_str, order)
     da = np.divide(dc, wide_b)
     return (

@@ -20,14 +20,16 @@ from procession.operators.registry import STOPS, operator
 
 
 def fill_shape(
-    x: Array | None, shape: int | Sequence[int], extra: Sequence[int], as_shape: bool
+    x: Array | None, shape: Sequence[int], extra: Sequence[int], as_shape: bool
 ) -> Shape:
     """The shape that a fill's input and arguments ask for.
 
     Raises:
-        ValueError: They ask for none, or for two.
+        ValueError: They ask for none, or for two; or `shape` is a number, not a list.
     """
-    given = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if isinstance(shape, (int, np.integer)):
+        raise ValueError(f"shape={shape} is a number, not a list: is shape=[{shape}] meant?")
+    given = tuple(shape)
     more = tuple(int(length) for length in extra)
     if x is None:
         if as_shape or more:

@@ -24,6 +24,15 @@ def _interval(low: float, high: float) -> None:
         raise ValueError(f"min={low} is not below max={high}")
 
 
+def _from_inputs(full: Shape, low: float, high: float) -> Shape:
+    """The shape when the interval comes from inputs: no rows if there is nothing in it."""
+    if low <= high:
+        return full
+    if not full:
+        _interval(low, high)
+    return (0, *full[1:])
+
+
 @operator("UniformFill", gradient=STOPS)
 def uniform_fill(
     x: Array | None = None,
@@ -39,16 +48,20 @@ def uniform_fill(
 ) -> Array:
     """Random numbers from [`min`, `max`), float32. Caffe2: UniformFill.
 
-    A second and a third input, single numbers, take the place of `min` and `max`. The other
-    arguments are those of ConstantFill.
+    A second and a third input, single numbers, take the place of `min` and `max`. With these, the
+    result has no rows if the first is above the second. The other arguments are those of
+    ConstantFill.
 
     Raises:
         ValueError: `min` is not below `max`, or the shape is given twice.
     """
     least = min if low is None else number(low, "min")
     most = max if high is None else number(high, "max")
-    _interval(least, most)
     full = fill_shape(x, shape, extra_shape, input_as_shape)
+    if high is None:
+        _interval(least, most)
+    else:
+        full = _from_inputs(full, least, most)
     return np.asarray(
         rng.random(full, dtype=np.float32) * np.float32(most - least) + np.float32(least)
     )
@@ -73,8 +86,13 @@ def uniform_int_fill(
     """
     least = min if low is None else int(number(low, "min"))
     most = max if high is None else int(number(high, "max"))
-    _interval(least, most)
     full = fill_shape(x, shape, extra_shape, input_as_shape)
+    if high is None:
+        _interval(least, most)
+    else:
+        full = _from_inputs(full, least, most)
+    if least > most:
+        return np.zeros(full, np.int32)
     return np.asarray(rng.integers(least, most, size=full, dtype=np.int32, endpoint=True))
 
 

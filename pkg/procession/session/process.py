@@ -14,12 +14,13 @@ import psutil
 
 from procession.cluster.launch import resolve_method
 from procession.cluster.node import NodeHandle
+from procession.cluster.serial import dump_program
 from procession.cluster.supervisor import STOP_WITHIN, Supervisor, Timeout
 from procession.compiler.compiled import CompiledRunnable
 from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, name_of, not_found
-from procession.session.base import NodeStats, Session
+from procession.session.base import NodeStats, Runnable, Session
 
 
 class ProcessSession(Session):
@@ -73,6 +74,20 @@ class ProcessSession(Session):
         self._numbers = itertools.count(1)
         self._pid = os.getpid()
         self._supervisor.start(names)
+
+    @classmethod
+    def compile(cls, runnable: Runnable | CompiledRunnable) -> CompiledRunnable:
+        """Lower and check a runnable, once and for all, and see that it can travel to workers.
+
+        Raises:
+            SerializationError: Something in it cannot be pickled: a Python operator's function
+                that holds a lock, say. The message names it.
+            RunnableTypeError, BlobIsolationError, GraphError: See `Session.compile`.
+        """
+        compiled = super().compile(runnable)
+        for program in compiled.programs:
+            dump_program(program)
+        return compiled
 
     def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
         until = Timeout(timeout)

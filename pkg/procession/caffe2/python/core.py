@@ -215,14 +215,20 @@ class Net(graph_net.Net):
         """0: nets have no observers."""
         return 0
 
+    @staticmethod
+    def _RunAllOnGPU(net: Any, gpu_id: int = 0, use_cudnn: bool = False) -> None:
+        net.device_option.CopyFrom(DeviceOption(workspace.GpuDeviceType, gpu_id))
+        for operator in net.op:
+            if use_cudnn:
+                operator.engine = "CUDNN"
+            if operator.type == "RecurrentNetwork":
+                for argument in operator.arg:
+                    if argument.name == "step_net":
+                        Net._RunAllOnGPU(argument.n, gpu_id, use_cudnn)
+
     def RunAllOnGPU(self, gpu_id: int = 0, use_cudnn: bool = False) -> None:
         """Have the whole net on a GPU; a run of it is then refused."""
-        self.Proto().device_option.CopyFrom(DeviceOption(caffe2_pb2.CUDA, gpu_id))
-        if use_cudnn:
-            for operator in self.Proto().op:
-                operator.engine = "CUDNN"
-
-    _RunAllOnGPU = RunAllOnGPU
+        self._RunAllOnGPU(self.Proto(), gpu_id, use_cudnn)
 
     def RunAllOnMKL(self) -> None:
         """Have the whole net on MKL; a run of it is then refused."""

@@ -47,7 +47,7 @@ class Analyzer:
     def need_blob(self, blob: str) -> None:
         """Refuse a blob that nothing has defined."""
         if blob not in self._blobs and not blob.startswith(self.IGNORED):
-            raise GraphError(f"blob {blob!r} is read before anything defines it")
+            raise GraphError(f"Blob undefined: {blob}")
 
     def define_blob(self, blob: str) -> None:
         """Note that a blob is there from here on."""
@@ -104,7 +104,7 @@ class Analyzer:
                     new = set(inside) - set(self._blobs)
                     if made & new:
                         raise GraphError(
-                            f"steps that run at once in {step.Name()!r} define the same blobs: "
+                            "Error: Blobs created by multiple parallel steps: "
                             f"{', '.join(sorted(made & new))}"
                         )
                     made |= new
