@@ -77,8 +77,25 @@ def test_shape_errors(name, inputs, arguments, message):
         run_operator(name, *inputs, **arguments)
 
 
-def test_a_shape_may_be_one_number():
-    assert run_operator("ConstantFill", shape=3).shape == (3,)
+@pytest.mark.parametrize("name", ["ConstantFill", "GaussianFill", "UniformIntFill", "RangeFill"])
+def test_a_shape_is_a_list(name):
+    assert run_operator(name, shape=[3]).shape == (3,)
+    with pytest.raises(ValueError, match=r"is shape=\[3\] meant"):
+        run_operator(name, shape=3)
+
+
+@pytest.mark.parametrize("name", ["UniformFill", "UniformIntFill"])
+def test_intervals_from_inputs(name):
+    low, high = (np.array([number], np.int64) for number in (3, 5))
+    full = np.array([4, 2])
+    drawn = run_operator(name, full, low, high, input_as_shape=True)
+    assert drawn.shape == (4, 2)
+    assert drawn.min() >= 3
+    assert drawn.max() <= 5
+    assert (run_operator(name, full, low, low, input_as_shape=True) == 3).all()
+    assert run_operator(name, full, high, low, input_as_shape=True).shape == (0, 2)
+    with pytest.raises(ValueError, match="not below"):
+        run_operator(name, np.array([], np.int64), high, low, input_as_shape=True)
 
 
 def test_range():

@@ -85,7 +85,7 @@ def _own(definition: Definition) -> bool:
     return definition.kernel.__module__.startswith("procession.operators.")
 
 
-class _Lowering:
+class Lowering:
     """Lowers what runs on one node."""
 
     def __init__(self, node: str) -> None:
@@ -101,6 +101,7 @@ class _Lowering:
         self._operations = 0
 
     def program(self, private: bool) -> NodeProgram:
+        """The node's program, of all that was lowered."""
         reads, writes = analyze(self.tasks, self.outputs, **self.around)
         return NodeProgram(
             node=self.node,
@@ -114,12 +115,14 @@ class _Lowering:
         )
 
     def net(self, net: Net) -> NetProgram:
+        """A net; lowered once."""
         if id(net) not in self._nets:
             self.declared |= net.declared_inputs
-            self._nets[id(net)] = self._net(net.message, net.strict)
+            self._nets[id(net)] = self.message(net.message, net.strict)
         return self._nets[id(net)]
 
-    def _net(self, net: NetDef, strict: bool) -> NetProgram:
+    def message(self, net: NetDef, strict: bool) -> NetProgram:
+        """A net's message; unless `strict`, arguments that an operator has not are passed over."""
         return NetProgram(
             net.name, tuple(self._operation(operator, net, strict) for operator in net.op)
         )
@@ -163,12 +166,13 @@ class _Lowering:
     def _argument(self, value: Any, strict: bool) -> Any:
         """An argument's value; nets in it as programs."""
         if isinstance(value, NetDef):
-            return self._net(value, strict)
+            return self.message(value, strict)
         if isinstance(value, (list, tuple)) and any(isinstance(each, NetDef) for each in value):
             return tuple(self._argument(each, strict) for each in value)
         return list(value) if isinstance(value, Repeated) else value
 
     def step(self, step: ExecutionStep) -> StepProgram:
+        """A step; lowered once."""
         # A step that is used twice stays one: `only_once` is about the step.
         if id(step) not in self._steps:
             self._steps[id(step)] = self._step(step)
@@ -217,6 +221,7 @@ class _Lowering:
             )
 
     def plain(self, runnable: Net | ExecutionStep | Plan) -> None:
+        """What names no node, as a task of its own."""
         if isinstance(runnable, Net):
             step = StepProgram(runnable.Name(), (self.net(runnable),))
         elif isinstance(runnable, ExecutionStep):
@@ -251,7 +256,7 @@ def lower(runnable: Runnable, *, isolated: bool) -> CompiledRunnable:
     if not isinstance(runnable, (Task, TaskGroup)) and is_set_up(runnable):
         runnable = Task.of(runnable)
     outputs: list[tuple[str, TaskOutput]] = []
-    nodes: dict[str, _Lowering] = {}
+    nodes: dict[str, Lowering] = {}
     private = False
     if isinstance(runnable, (Task, TaskGroup)):
         runnable.freeze()
@@ -261,13 +266,13 @@ def lower(runnable: Runnable, *, isolated: bool) -> CompiledRunnable:
         default = WorkspaceType.GLOBAL if isinstance(runnable, Task) else WorkspaceType.PRIVATE
         private = (kind or default) == WorkspaceType.PRIVATE
         for node, work in works.items():
-            nodes[node] = _Lowering(node)
+            nodes[node] = Lowering(node)
             nodes[node].work(work)
             outputs += [(node, output) for task in work.tasks for output in task.outputs()]
         name = runnable.name if isinstance(runnable, Task) else "task group"
     else:
         node = str(Node.current())
-        nodes[node] = _Lowering(node)
+        nodes[node] = Lowering(node)
         nodes[node].plain(runnable)
         name = runnable.Name()
     programs = tuple(lowering.program(private) for lowering in nodes.values())

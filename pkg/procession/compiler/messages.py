@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from procession.compiler.compiled import CompiledRunnable
-from procession.compiler.lower import _Lowering
+from procession.compiler.lower import Lowering
 from procession.errors import GraphError, did_you_mean
 from procession.graph.device import check_device
 from procession.graph.proto import ExecutionStep, NetDef, PlanDef
@@ -15,7 +15,7 @@ class _Messages:
     """Lowers messages of one runnable."""
 
     def __init__(self) -> None:
-        self._lowering = _Lowering(LOCAL)
+        self._lowering = Lowering(LOCAL)
         self._nets: dict[str, NetDef] = {}
         self._lowered: dict[str, NetProgram] = {}
 
@@ -26,7 +26,7 @@ class _Messages:
 
     def net(self, net: NetDef) -> NetProgram:
         check_device(net.__dict__.get("device_option"), f"net {net.name!r}")
-        return self._lowering._net(net, strict=False)
+        return self._lowering.message(net, strict=False)
 
     def net_called(self, name: str, step: str) -> NetProgram:
         if name not in self._nets:

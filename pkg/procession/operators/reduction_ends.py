@@ -80,6 +80,9 @@ def _sum_gradient(
     average: bool,
     out: Array | None,
 ) -> Array:
+    if x.ndim == 1 and x.dtype == np.int64 and dy.dtype.kind == "f":
+        # Not X but its shape, which is all that is asked of X.
+        x = np.broadcast_to(dy.dtype.type(0), tuple(x.tolist()))
     matrix, axis = _cut(x, lengths, dimensions, front)
     left = matrix.shape[1:] if axis == 0 else matrix.shape[:-1]
     share = dy.reshape(left)
@@ -121,7 +124,10 @@ def reduce_front_sum_gradient(
     num_reduce_dim: int = 1,
     out: Array | None = None,
 ) -> Array:
-    """The gradient of X from that of the sum over it. Caffe2: ReduceFrontSumGradient."""
+    """The gradient of X from that of the sum over it. Caffe2: ReduceFrontSumGradient.
+
+    A vector of int64 in place of X is the shape of X.
+    """
     return _sum_gradient(dy, x, lengths, num_reduce_dim, True, False, out)
 
 
@@ -152,7 +158,10 @@ def reduce_front_mean_gradient(
     num_reduce_dim: int = 1,
     out: Array | None = None,
 ) -> Array:
-    """The gradient of X from that of the average over it. Caffe2: ReduceFrontMeanGradient."""
+    """The gradient of X from that of the average over it. Caffe2: ReduceFrontMeanGradient.
+
+    A vector of int64 in place of X is the shape of X.
+    """
     return _sum_gradient(dy, x, lengths, num_reduce_dim, True, True, out)
 
 
@@ -181,7 +190,10 @@ def reduce_back_sum_gradient(
     num_reduce_dim: int = 1,
     out: Array | None = None,
 ) -> Array:
-    """The gradient of X from that of the sum over it. Caffe2: ReduceBackSumGradient."""
+    """The gradient of X from that of the sum over it. Caffe2: ReduceBackSumGradient.
+
+    A vector of int64 in place of X is the shape of X.
+    """
     return _sum_gradient(dy, x, lengths, num_reduce_dim, False, False, out)
 
 
@@ -212,7 +224,10 @@ def reduce_back_mean_gradient(
     num_reduce_dim: int = 1,
     out: Array | None = None,
 ) -> Array:
-    """The gradient of X from that of the average over it. Caffe2: ReduceBackMeanGradient."""
+    """The gradient of X from that of the average over it. Caffe2: ReduceBackMeanGradient.
+
+    A vector of int64 in place of X is the shape of X.
+    """
     return _sum_gradient(dy, x, lengths, num_reduce_dim, False, True, out)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from procession.operators import Definition
 from procession.operators.registry import signature
 
@@ -151,6 +153,22 @@ class NodeProgram:
         """All operations."""
         for _, net in self.nets():
             yield from net.operations
+
+    @property
+    def carries_objects(self) -> bool:
+        """Whether anything in it is more than names, numbers and arrays: it may not pickle."""
+        plain = (str, bytes, int, float, np.ndarray, np.generic, NetProgram, type(None))
+
+        def is_plain(value: Any) -> bool:
+            if isinstance(value, (list, tuple)):
+                return all(map(is_plain, value))
+            return isinstance(value, plain)
+
+        return bool(self.definitions) or not all(
+            is_plain(value)
+            for operation in self.operations()
+            for value in operation.arguments.values()
+        )
 
     def operation(self, number: int) -> Operation | None:
         """The operation of that number."""

@@ -17,10 +17,11 @@ from procession.cluster.node import NodeHandle
 from procession.cluster.serial import dump_program
 from procession.cluster.supervisor import STOP_WITHIN, Supervisor, Timeout
 from procession.compiler.compiled import CompiledRunnable
+from procession.compiler.lower import Runnable
 from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, name_of, not_found
-from procession.session.base import NodeStats, Runnable, Session
+from procession.session.base import NodeStats, Session
 
 
 class ProcessSession(Session):
@@ -86,7 +87,8 @@ class ProcessSession(Session):
         """
         compiled = super().compile(runnable)
         for program in compiled.programs:
-            dump_program(program)
+            if program.carries_objects:
+                dump_program(program)
         return compiled
 
     def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
