@@ -37,10 +37,12 @@ def test_each_module_can_be_imported_under_both_names(name: str) -> None:
 
 
 def test_a_module_that_does_not_exist_says_so_by_name() -> None:
-    with pytest.raises(ModuleNotFoundError, match=r"caffe2\.python\.brew does not exist") as caught:
-        importlib.import_module("caffe2.python.brew")
+    with pytest.raises(
+        ModuleNotFoundError, match=r"caffe2\.python\.optimizer does not exist"
+    ) as caught:
+        importlib.import_module("caffe2.python.optimizer")
     assert "caffe2.python.core" in str(caught.value)
-    assert caught.value.name == "caffe2.python.brew"
+    assert caught.value.name == "caffe2.python.optimizer"
     with pytest.raises(ImportError, match=r"Did you mean 'caffe2\.python\.workspace'"):
         importlib.import_module("caffe2.python.workspaces")
 

@@ -15,14 +15,15 @@ from procession.errors import did_you_mean
 NAME = "caffe2"
 _HOME = "procession.caffe2"
 _FOLDER = Path(__file__).resolve().parent
-_PACKAGES = {NAME: None, f"{NAME}.python": "python", f"{NAME}.proto": "proto"}
+_FOLDERS = ("python", "proto", "python/serialized_test")
+_PACKAGES = {NAME, *(f"{NAME}.{folder.replace('/', '.')}" for folder in _FOLDERS)}
 
 
 def existing() -> list[str]:
     """The modules that exist, by Caffe2's names."""
     return sorted(
-        f"{NAME}.{path.parent.name}.{path.stem}"
-        for folder in ("python", "proto")
+        f"{NAME}.{folder.replace('/', '.')}.{path.stem}"
+        for folder in _FOLDERS
         for path in (_FOLDER / folder).glob("*.py")
         if not path.stem.startswith("_")
     )

@@ -2,17 +2,20 @@
 
 In the order in which one stands on the other:
 
-    names.py     which names of nets and steps are taken: the only process-wide state
+    names.py     which names of nets and steps are taken
     source.py    which line of the user's script is building
     scope.py     `with` blocks that say where one is: NameScope, and what Node, Task, ... share
     blob.py      BlobReference: the name of a value, and the net that it came from
+    message.py, proto.py, wire.py
+                 messages: how they behave; NetDef, OperatorDef, ...; their bytes and text
     device.py    where operators are to run, which is the CPU; DeviceScope
     schema/      records: columns with names and types, and the blobs that hold them
     operator.py  Operator: one line of a net
     gradient_makers.py, gradient_values.py, ir.py, control_gradient.py, gradient.py
                  one operator's gradient; gradients as values; the walk back through a list of
                  operators; If, While and Do; GradientRegistry
-    net.py       Net: operators, one after the other
+    net.py, net_blobs.py, cloning.py, ssa.py
+                 Net: operators, one after the other; its blobs; its copies; its blobs' versions
     step.py      ExecutionStep and Plan: when, and how often, nets run
     control.py   steps for sequences, loops and conditions
     cluster.py   Node, Cluster, WorkspaceType: where tasks run

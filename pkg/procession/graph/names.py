@@ -1,4 +1,4 @@
-"""Which names are taken: the one piece of process-wide state of the graph.
+"""Which names of nets and steps are taken, in this process.
 
 Blob names derive from net names, and two nets that meet in one workspace must not write the
 same blobs by accident; so the second `Net("train")` of a process is called `train_1`, as in
