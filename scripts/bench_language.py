@@ -23,8 +23,10 @@ CASES = {
     "adds": "net of 1,000 Adds of one float",
     "loop": "ops.loop of 10,000 Consts and Adds",
     "small": "LocalSession.run of 3 operators",
+    "build_tenth": "build a net of 1,000 operators",
     "build": "build a net of 10,000 operators",
-    "gradient": "add its gradient operators",
+    "gradient_tenth": "gradient of 1,000 operators",
+    "gradient": "gradient of 10,000 operators",
 }
 FILE = Path(__file__).resolve().parent / "lib" / "language_cases.py"
 

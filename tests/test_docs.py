@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import procession
+from procession.caffe2 import finder
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pkg" / "procession"
@@ -172,6 +173,19 @@ def test_files_and_what_is_in_them_exist(page: Path) -> None:
 def test_the_map_has_every_room() -> None:
     rooms = {folder.parent.name for folder in PACKAGE.glob("*/__init__.py")}
     assert {f"{room}/" for room in rooms} <= {path for path, _ in mentioned(ARCHITECTURE)}
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(([^)#\s]+)\)", text_of(README)))
+    assert {name_of(page) for page in PAGES if page != README} <= linked
+
+
+def test_the_page_about_caffe2_has_every_module() -> None:
+    section = text_of(ROOT / "docs" / "caffe2.md").split("## What exists")[1].split("```")[0]
+    cells = re.findall(r"^\| (`[^|]*) \|", section, re.M)
+    named = {name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)}
+    there = {name.removeprefix("caffe2.python.") for name in finder.existing()}
+    assert named == there
 
 
 # Errors.

@@ -84,38 +84,46 @@ def small():
     return timed(lambda: session.run(net), 2000)
 
 
-def chain(core):
-    """A net of 10,000 operators, each reading what the one before wrote."""
+def chain(core, operators):
+    """A net of so many operators, each reading what the one before wrote."""
     net = core.Net("chain")
     blob = net.AddExternalInput("x")
-    for _ in range(OPERATORS):
+    for _ in range(operators):
         blob = net.Tanh(blob)
     return net, blob
 
 
-def build():
+def build(operators=OPERATORS):
     """Building that net."""
     from caffe2.python import core
 
-    return timed(lambda: chain(core), 3)
+    return timed(lambda: chain(core, operators), 5)
 
 
-def gradient():
+def gradient(operators=OPERATORS):
     """Adding its gradient operators."""
     from caffe2.python import core
 
-    nets = [chain(core) for _ in range(5)]
+    nets = [chain(core, operators) for _ in range(7)]
 
     def run():
         net, blob = nets.pop()
         net.AddGradientOperators([blob])
 
-    return timed(run, 3)
+    return timed(run, 5)
 
 
 CASES = {
     "numpy": {"adds": numpy_adds},
-    "caffe2": {"adds": adds, "loop": loop, "small": small, "build": build, "gradient": gradient},
+    "caffe2": {
+        "adds": adds,
+        "loop": loop,
+        "small": small,
+        "build_tenth": lambda: build(OPERATORS // 10),
+        "build": build,
+        "gradient_tenth": lambda: gradient(OPERATORS // 10),
+        "gradient": gradient,
+    },
 }
 CASES["procession"] = CASES["caffe2"]
 

@@ -1,64 +1,48 @@
-"""The first layers of models, in the names of Caffe2."""
+"""Models: two nets and their parameters."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
+from caffe2.python import brew, core, workspace
+from caffe2.python.model_helper import ModelHelper
 
-from procession.caffe2.python import brew, core, gradient_checker, model_helper, workspace
 
-
-@pytest.fixture
-def model():
+def test_a_model_is_initialised_and_trained() -> None:
     workspace.ResetWorkspace()
-    made = model_helper.ModelHelper(name="m")
-    brew.fc(made, "x", "y", dim_in=3, dim_out=2)
-    return made
-
-
-def test_a_layer_and_its_parameters(model):
-    assert model.GetParams() == ["y_w", "y_b"]
-    assert (model.weights, model.biases) == (["y_w"], ["y_b"])
-    assert [op.type for op in model.InitProto().op] == ["XavierFill", "ConstantFill"]
-    assert model.net.external_inputs == ["x", "y_w", "y_b"]
-    workspace.RunNetOnce(model.param_init_net)
-    workspace.FeedBlob("x", np.ones((4, 3), np.float32))
-    workspace.RunNetOnce(model.net)
-    weight = workspace.FetchBlob("y_w")
-    assert weight.shape == (2, 3)
-    np.testing.assert_allclose(
-        workspace.FetchBlob("y"), np.ones((4, 3)) @ weight.T, rtol=1e-5, atol=1e-6
-    )
-
-
-def test_gradients_of_parameters(model):
-    loss = model.net.AveragedLoss("y", "loss")
+    model = ModelHelper(name="model")
+    with core.NameScope("first"):
+        hidden = brew.fc(model, "x", "hidden", 3, 4, weight_init=("ConstantFill", {"value": 0.5}))
+    hidden = brew.tanh(model, brew.relu(model, hidden, hidden), "squashed")
+    out = brew.fc(model, hidden, "out", 4, 2, bias_init=("ConstantFill", {"value": 1.0}))
+    both = brew.concat(model, [out, brew.sub(model, [out, out], "zeros")], "both", axis=1)
+    total = brew.sum(model, [both, brew.softmax(model, both)], "total")
+    loss = model.AveragedLoss(total, "loss")
     model.AddGradientOperators([loss])
-    assert model.param_to_grad == {"y_w": "y_w_grad", "y_b": "y_b_grad"}
+    assert list(map(str, model.params)) == ["first/hidden_w", "first/hidden_b", "out_w", "out_b"]
+    assert list(map(str, model.GetParams("first"))) == ["first/hidden_w", "first/hidden_b"]
+    with core.NameScope("first"):
+        assert model.GetParams() == model.GetParams("first/")
+    assert set(model.param_to_grad) == set(model.params)
+    workspace.FeedBlob("first/x", np.ones((2, 3), np.float32))
     workspace.RunNetOnce(model.param_init_net)
-    values = {"x": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)}
-    net = model_helper.ModelHelper(name="again")
-    y = brew.fc(net, "x", "y", dim_in=3, dim_out=2)
-    gradient_checker.NetGradientChecker.Check(
-        net.net,
-        outputs_with_grad=[net.net.AveragedLoss(y)],
-        input_values=values,
-        input_to_check="x",
-    )
+    workspace.RunNetOnce(model.net)
+    assert workspace.FetchBlob("first/hidden_w").tolist() == [[0.5] * 3] * 4
+    assert workspace.FetchBlob("out_b").tolist() == [1, 1]
+    assert workspace.FetchBlob("both").shape == (2, 4)
+    for parameter, gradient in model.param_to_grad.items():
+        assert workspace.FetchBlob(gradient).shape == workspace.FetchBlob(parameter).shape
+    assert [operator.type for operator in model.InitProto().op].count("ConstantFill") == 3
+    with pytest.raises(RuntimeError, match="'model' has its gradient operators already"):
+        model.AddGradientOperators([loss])
 
 
-def test_scopes_and_other_initializers():
-    made = model_helper.ModelHelper(name="m", arg_scope={"order": "NCHW"})
-    with core.NameScope("s"):
-        made_out = brew.fc(
-            made, "x", "y", 3, 2, weight_init=("ConstantFill", {"value": 2.0}), axis=1
-        )
-    assert made_out == "s/y"
-    assert made.GetParams("s") == ["s/y_w", "s/y_b"]
-    assert made.GetParams("") == []
-    assert model_helper.ModelHelper(name="n", init_params=False).InitProto().op == []
-
-
-def test_what_is_not_there_says_so():
-    assert brew.has_helper("fc")
-    assert not brew.has_helper("conv")
-    with pytest.raises(AttributeError, match="brew has no layer 'conv' in Procession"):
-        brew.conv  # noqa: B018
+def test_parameters_can_come_from_elsewhere() -> None:
+    workspace.ResetWorkspace()
+    model = ModelHelper(name="model", init_params=False)
+    brew.fc(model, "x", "y", 2, 1)
+    brew.mat_mul(model, ["x", "y"], "z")
+    brew.accuracy(model, ["y", "label"], "right")
+    assert not model.param_init_net.Proto().op
+    assert list(map(str, model.params)) == ["y_w", "y_b"]
+    assert list(model.Proto().external_input) == ["x", "y_w", "y_b", "label"]

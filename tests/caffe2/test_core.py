@@ -255,8 +255,9 @@ def test_a_blob_that_nothing_defines_is_found() -> None:
     made = job()
     with made, task.Task():
         ops.Add(["a", "b"])
-    with pytest.raises(AssertionError, match="'a'"):
+    with pytest.raises(AssertionError) as caught:
         net_printer.analyze(made)
+    assert str(caught.value) == "Blob undefined: a"
 
 
 def test_a_blob_that_two_tasks_define_is_found() -> None:
@@ -264,8 +265,55 @@ def test_a_blob_that_two_tasks_define_is_found() -> None:
         for _ in range(2):
             with task.Task(workspace_type=task.WorkspaceType.GLOBAL):
                 ops.Add([ops.Const(0), ops.Const(1)], "out")
-    with pytest.raises(AssertionError, match="out"):
+    with pytest.raises(AssertionError) as caught:
         net_printer.analyze(made)
+    assert str(caught.value) == "Error: Blobs created by multiple parallel steps: out"
+
+
+def test_private_tasks_may_define_the_same_blobs() -> None:
+    with checkpoint.Job() as made:
+        for _ in range(2):
+            with task.Task():
+                ops.Const(0, blob_out="out")
+    net_printer.analyze(made)
+
+
+def test_what_a_private_task_defines_is_its_own() -> None:
+    with checkpoint.Job() as made:
+        for _ in range(2):
+            with task.Task():
+                ops.Const(0, blob_out="out")
+        with task.Task():
+            ops.Copy("out", "copy")
+    with pytest.raises(AssertionError, match="Blob undefined: out"):
+        net_printer.analyze(made)
+
+
+def test_a_net_is_put_on_a_gpu_with_the_nets_in_its_operators() -> None:
+    inner, outer = core.Net("inner"), core.Net("outer")
+    inner.Relu("a", "b")
+    recurrent = core.CreateOperator("RecurrentNetwork", ["x"], ["y"], step_net=inner.Proto())
+    outer.Proto().op.extend([recurrent])
+    outer.RunAllOnGPU(gpu_id=2, use_cudnn=True)
+    inside = outer.Proto().op[0].arg[0].n
+    for net in (outer.Proto(), inside):
+        assert (net.device_option.device_type, net.device_option.device_id) == (1, 2)
+        assert net.op[0].engine == "CUDNN"
+
+
+def test_a_sum_of_gradients_has_no_device_option_but_its_mark() -> None:
+    operators = [
+        core.CreateOperator("Sigmoid", "x", "a"),
+        core.CreateOperator("Sigmoid", "x", "b"),
+        core.CreateOperator("Mul", ["a", "b"], "y"),
+    ]
+    made, _ = core.GradientRegistry.GetBackwardPass(operators, {"y": "y_grad"})
+    assert list(made[-1].device_option.extra_info) == ["is_auto_gen_sum_ops:1"]
+    del made[-1].device_option.extra_info[:]
+    made[-1].debug_info = ""
+    expected = core.CreateOperator("Sum", ["x_grad", "_x_grad_autosplit_0"], "x_grad")
+    expected.debug_info = ""
+    assert made[-1] == expected
 
 
 def test_a_job_is_used_before_its_workspace_types_are_compared() -> None:

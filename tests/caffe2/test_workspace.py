@@ -327,3 +327,14 @@ def test_what_is_not_there_is_refused_by_name() -> None:
     for call in (workspace.Predictor, workspace.GetOperatorCost):
         with pytest.raises(RuntimeError):
             call(None, None)
+
+
+def test_what_is_refused(net: core.Net) -> None:
+    operator = net.Proto().op[0]
+    for ask in (
+        lambda: workspace.ApplyTransform("Some", net.Proto()),
+        lambda: workspace.GetOperatorCost(operator, []),
+        lambda: workspace.Predictor(net.Proto(), net.Proto()),
+    ):
+        with pytest.raises(RuntimeError, match="Procession"):
+            ask()

@@ -29,12 +29,17 @@ def test_the_type_of_a_column(given, base, shape):
         assert each.dtype.shape == shape
 
 
-@pytest.mark.parametrize(
-    "given", [(np.void, (2,)), (np.dtype("V"), 3), "no such", 3.5, (str, (10, 20))]
-)
+@pytest.mark.parametrize("given", [(np.void, (2,)), (np.dtype("V"), 3), "no such", 3.5])
 def test_no_type_of_a_column(given):
     with pytest.raises(SchemaTypeError, match="is no type of a column"):
         Scalar(given)
+
+
+@pytest.mark.parametrize("given", [(np.int32, -1), (np.int32, (2, -3)), (str, (10, 20))])
+def test_no_shape_of_a_column(given):
+    with pytest.raises(SchemaError, match="is no type of a column") as caught:
+        Scalar(given)
+    assert isinstance(caught.value, ValueError)
 
 
 def test_a_structured_type_is_several_columns():

@@ -254,3 +254,12 @@ def test_cast_to_and_from_strings():
     texts = run_operator("Cast", np.float32([[1.5], [2]]), to="string")
     assert texts.tolist() == [["1.500000"], ["2.000000"]]
     np.testing.assert_array_equal(run_operator("Cast", texts, to="float"), [[1.5], [2]])
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3,)])
+def test_div_gradient_of_three_inputs(shape):
+    a, dc = A + 1, A - 2
+    b = np.linspace(1, 2, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    expected = run_operator("DivGradient", dc, a, b, a / b)
+    for found, good in zip(run_operator("DivGradient", b, a / b, dc), expected, strict=True):
+        np.testing.assert_array_equal(found, good)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import procession
 from procession.testing.gradcheck import run_operator
 
 X = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -104,3 +105,22 @@ def test_sequence_mask_of_batches_and_repeated_dimensions():
 def test_sequence_mask_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         run_operator("SequenceMask", X, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "outputs"),
+    [
+        ("BooleanUnmask", ["mask", "x"], ["values"]),
+        ("Partition", ["x"], ["values", "more"]),
+        ("LengthsPartition", ["x", "lengths"], ["values", "more"]),
+        ("DequeueBlobs", ["x"], ["values"]),
+        ("SafeDequeueBlobs", ["x"], ["values", "more"]),
+    ],
+)
+def test_what_hands_no_gradient_on_stops_none(operator, inputs, outputs):
+    net = procession.Net("net")
+    getattr(net, operator)(inputs, outputs)
+    net.Mul(["values", "weights"], "y")
+    gradients = net.AddGradientOperators(["y"])
+    assert "x" not in gradients
+    assert "weights" in gradients

@@ -111,3 +111,14 @@ def test_weighted_rows():
     np.testing.assert_allclose(y, 2 * T[0] - 3 * T[1], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"weights \(3,\) for X \(2, 3\)"):
         run_operator("ReduceFrontWeightedSum", A, np.ones(3, np.float32))
+
+
+@pytest.mark.parametrize("name", ["FrontSum", "FrontMean", "BackSum", "BackMean"])
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+def test_the_gradient_needs_no_more_than_the_shape(name, dimensions):
+    dy = run_operator(f"Reduce{name}", T, num_reduce_dim=dimensions)
+    gradient = f"Reduce{name}Gradient"
+    by_x = run_operator(gradient, dy, T, num_reduce_dim=dimensions)
+    by_shape = run_operator(gradient, dy, np.array(T.shape), num_reduce_dim=dimensions)
+    assert by_shape.dtype == np.float32
+    np.testing.assert_array_equal(by_shape, by_x)

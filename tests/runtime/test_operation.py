@@ -375,6 +375,17 @@ def test_a_blob_that_is_missing_in_the_middle(session):
     assert 'net.Relu("x", "y")  # here' in str(caught.value)
 
 
+def test_a_net_to_run_is_a_message(session):
+    inner = Net("inner")
+    inner.Const(1.0, "x")
+    net = Net("n")
+    net.If([net.Const(True)], [], then_net=inner)
+    with pytest.raises(
+        OperatorError, match=r"TypeError: a net to run .* net\.Proto\(\), not as Net"
+    ):
+        session.run(net)
+
+
 def test_context_is_told_where_it_is(session):
     seen = {}
 

@@ -88,7 +88,16 @@ def as_value(value: object) -> Any:
 class Blob:
     """One value. Not safe for two writers at once, as blobs never are."""
 
-    __slots__ = ("_array", "_cells", "_pending", "_pool", "_watchers", "buffer", "value")
+    __slots__ = (
+        "_array",
+        "_cells",
+        "_pending",
+        "_pool",
+        "_watchers",
+        "buffer",
+        "exposed",
+        "value",
+    )
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -98,6 +107,8 @@ class Blob:
         self._watchers: weakref.WeakSet[Watcher] = _NOBODY
         self.buffer: Any = None
         """The buffer that a large tensor lives in."""
+        self.exposed = False
+        """Whether somebody was given its memory to write to, and may do so at any time."""
         self.value: Any = None
         """What a kernel reads: a read-only array, or the object."""
 

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 import procession
-from procession.blobs.blob import is_tensor
+from procession.blobs.blob import Pool, is_tensor
 from procession.caffe2.translate import caffe2_errors
 from procession.compiler.compiled import CompiledRunnable
 from procession.errors import BlobNotFoundError, WorkspaceError
 from procession.graph.device import check_device
 from procession.graph.proto import DeviceOption, PlanDef, TensorProto
+from procession.runtime import workspace as runtime
 from procession.runtime.workspace import name_of
 from procession.session import serialize
 from procession.session.workspace import BlobHandle, Tensor, WorkspaceNet, as_message
@@ -148,8 +149,14 @@ class Place(procession.Workspace):
     everything asked of it is asked of that process.
     """
 
-    def __init__(self, parent: procession.Workspace | None = None) -> None:
-        super().__init__(parent)
+    def __init__(
+        self,
+        parent: runtime.Workspace | None = None,
+        *,
+        node: str = "local",
+        pool: Pool | None = None,
+    ) -> None:
+        super().__init__(parent, node=node, pool=pool)
         self._session: procession.ProcessSession | None = None
         self._empty: set[str] = set()
         """In a worker there are no blobs without a value: these are to be."""
@@ -159,7 +166,7 @@ class Place(procession.Workspace):
     def move(self) -> procession.ProcessSession:
         """Have it live in a worker process."""
         if self._session is None:
-            session = procession.ProcessSession()
+            session = _Workers()
             home = session.workspace()
             for name in super().names():
                 value = super().peek(name)
@@ -301,6 +308,12 @@ class Place(procession.Workspace):
 
     def _last_failed_op_net_position(self) -> int:
         return 0
+
+
+class _Workers(procession.ProcessSession):
+    """In its workers `caffe2.python` can be imported, and workspaces are as they are here."""
+
+    workspace_class = Place
 
 
 def _bytes(message: Any) -> bytes:

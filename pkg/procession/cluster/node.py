@@ -53,6 +53,7 @@ from procession.cluster.protocol import (
 from procession.cluster.serial import Report, dumps, loads
 from procession.errors import NodeDiedError, RunTimeoutError, SessionClosedError, SharedMemoryError
 from procession.runtime.program import NodeProgram
+from procession.runtime.workspace import Workspace
 
 WORKER = "procession.cluster.worker:main"
 """What a worker process runs."""
@@ -69,6 +70,7 @@ class NodeHandle:
         threads: The cap on its BLAS threads; None leaves them alone.
         environment: Variables for the process, on top of this process's own.
         memory_limit: Bytes of shared memory for its blobs; None for what the machine has.
+        workspace: The class of its workspace; the worker imports it.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class NodeHandle:
         threads: int | None,
         environment: Mapping[str, str],
         memory_limit: int | None,
+        workspace: type[Workspace],
     ) -> None:
         self.name = name
         self.names: set[str] = set()
@@ -108,7 +111,7 @@ class NodeHandle:
         try:
             self.process: WorkerProcess = start_worker(
                 WORKER,
-                pickle.dumps(Start(name, self._board.name, threads)),
+                pickle.dumps(Start(name, self._board.name, threads, workspace)),
                 method=method,
                 environment=environment,
             )

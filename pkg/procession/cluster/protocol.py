@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from procession.cluster.serial import Report
+from procession.runtime.workspace import Workspace
 
 BOARD_SIZE = 4096
 CANCEL = 0
@@ -89,6 +90,8 @@ class Start:
     board: str
     threads: int | None
     """The cap on BLAS threads; None leaves them alone."""
+    workspace: type[Workspace]
+    """Of what kind its workspace is."""
 
 
 # From the coordinator.

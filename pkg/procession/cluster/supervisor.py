@@ -22,6 +22,7 @@ from procession.cluster.protocol import Ran
 from procession.cluster.serial import dump_program
 from procession.errors import NodeDiedError, RunTimeoutError, SessionClosedError
 from procession.runtime.program import NodeProgram
+from procession.runtime.workspace import Workspace
 
 GRACE = 1.0
 """Seconds that a worker has to stop between operators when a run has timed out."""
@@ -48,14 +49,20 @@ class Supervisor:
         method: How workers are started; None for the default.
         threads_per_node: BLAS threads per worker; None shares the cores out among the nodes.
         memory_limit: Bytes of shared memory per node; None for what the machine has.
+        workspace: The class of the nodes' workspaces.
     """
 
     def __init__(
-        self, method: str | None, threads_per_node: int | None, memory_limit: int | None
+        self,
+        method: str | None,
+        threads_per_node: int | None,
+        memory_limit: int | None,
+        workspace: type[Workspace],
     ) -> None:
         self._method = method
         self._threads = threads_per_node
         self._limit = memory_limit
+        self._workspace = workspace
         self._pid = os.getpid()
         self._runs = 0
         self._closing = threading.RLock()
@@ -82,6 +89,7 @@ class Supervisor:
                         threads=threads,
                         environment={} if threads is None else blas.thread_environment(threads),
                         memory_limit=self._limit,
+                        workspace=self._workspace,
                     )
                 )
             for handle in started:

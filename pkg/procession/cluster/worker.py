@@ -49,7 +49,6 @@ from procession.cluster.serial import Report, dumps, loads
 from procession.errors import OperatorError
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Cells
-from procession.runtime.workspace import Workspace
 
 
 def main(connection: Connection, argument: bytes) -> None:
@@ -97,7 +96,7 @@ class _Worker:
         self._board = _Board(Segment.attach(start.board, protocol.BOARD_SIZE))
         self._asking = threading.Lock()
         self._pool = SharedPool(self._request_segment)
-        self._workspace = Workspace(node=start.node, pool=self._pool)
+        self._workspace = start.workspace(node=start.node, pool=self._pool)
         self._plans: dict[int, Executable] = {}
         self._told: set[str] = set()
         self._reserved: tuple[str, Blob, Array] | None = None
@@ -227,7 +226,7 @@ class _Worker:
         value = blob.value
         if not is_tensor(value):
             return Pickled(dumps(value, f"blob {name!r} of node {self._node!r}"))
-        if blob.buffer is None:
+        if blob.buffer is None or blob.exposed:
             return Inline(value.tobytes(), value.shape, value.dtype)
         buffer = blob.buffer
         lease = self._pool.lease(buffer)

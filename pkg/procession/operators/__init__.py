@@ -7,7 +7,8 @@ this package fills `REGISTRY` with those of all families. In reading order:
     datatype    Caffe2's numbers for data types
     arrays      what kernels share
     arithmetic, elementwise, reduction, reduction_ends, linear, distance, activation, loss,
-    normalization, recurrent, fill, given_fill, random_fill, logic, optimizer, flow, control, python
+    normalization, convolution, recurrent, fill, given_fill, random_fill, logic, optimizer,
+    flow, control, python
     shape, joining, indexing, lengths, segments, packing, masking, sorting,
     text, counter, atomic, mapping, cursor, queue
                 the families; in each file an operator stands beside its gradient
@@ -19,6 +20,7 @@ from procession.operators import (  # noqa: F401
     arithmetic,
     atomic,
     control,
+    convolution,
     counter,
     cursor,
     distance,

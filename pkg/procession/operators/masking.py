@@ -60,7 +60,7 @@ def boolean_mask_lengths(lengths: Array, mask: Array) -> Array:
     return left.astype(lengths.dtype)
 
 
-@operator("BooleanUnmask")
+@operator("BooleanUnmask", gradient=STOPS)
 def boolean_unmask(mask: Array, data: Array, *others: Array) -> Array:
     """Vectors that masks had taken apart, put together again. Caffe2: BooleanUnmask.
 

@@ -329,7 +329,7 @@ def _dealt(
     return [[np.asarray(each[which == part]) for each in everything] for part in range(parts)]
 
 
-@operator("Partition", outputs=(1, None))
+@operator("Partition", outputs=(1, None), gradient=STOPS)
 def partition(
     first: Array, *others: Array, pack_first_input: bool = False, context: Context
 ) -> tuple[Array, ...]:
@@ -349,7 +349,7 @@ def partition(
     return tuple(each for part in dealt for each in part)
 
 
-@operator("LengthsPartition", outputs=(1, None))
+@operator("LengthsPartition", outputs=(1, None), gradient=STOPS)
 def lengths_partition(
     lengths: Array, first: Array, *others: Array, pack_first_input: bool = False, context: Context
 ) -> tuple[Array, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from procession.operators.handles import expect
-from procession.operators.registry import WRITTEN, Context, operator
+from procession.operators.registry import STOPS, WRITTEN, Context, operator
 
 _NOW_AND_THEN = 0.05
 """Seconds between looks at whether the run was called off."""
@@ -170,7 +170,7 @@ def _dequeued(queue: Any, count: int, blobs: int, context: Context) -> tuple[Any
     return tuple(np.concatenate(values) for values in zip(*found, strict=True))
 
 
-@operator("DequeueBlobs", outputs=(1, None))
+@operator("DequeueBlobs", outputs=(1, None), gradient=STOPS)
 def dequeue_blobs(
     queue: Any, *, num_records: int = 1, timeout_secs: float = 0.0, context: Context
 ) -> Any:
@@ -190,7 +190,7 @@ def dequeue_blobs(
     return record
 
 
-@operator("SafeDequeueBlobs", outputs=(1, None))
+@operator("SafeDequeueBlobs", outputs=(1, None), gradient=STOPS)
 def safe_dequeue_blobs(queue: Any, *, num_records: int = 1, context: Context) -> Any:
     """DequeueBlobs, whose last output says whether there was none. Caffe2: SafeDequeueBlobs.
 

@@ -41,6 +41,8 @@ class OperationContext:
 
     def run(self, net: NetProgram, workspace: Workspace | None = None) -> None:
         """Run a net that is an argument, in the operator's workspace or in a child of it."""
+        if not isinstance(net, NetProgram):
+            raise TypeError(f"a net to run is given as its message, net.Proto(), not as {net!r}")
         try:
             self.task.net(net, self.workspace if workspace is None else workspace)
             self.task.enter(self.number)

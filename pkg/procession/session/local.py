@@ -76,7 +76,10 @@ class LocalSession(Session):
         if home not in self._workspaces:
             given = self._given if home == LOCAL else None
             if given is None:
-                given = Workspace(node=home)
+                # It runs things in LocalSessions itself, and so imports this module.
+                from procession.session.workspace import Workspace as Full
+
+                given = Full(node=home)
             self._workspaces[home] = given
         return self._workspaces[home]
 

@@ -8,7 +8,7 @@ import os
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -22,6 +22,7 @@ from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, name_of, not_found
 from procession.session.base import NodeStats, Session
+from procession.session.workspace import Workspace
 
 
 class ProcessSession(Session):
@@ -49,6 +50,9 @@ class ProcessSession(Session):
         NodeDiedError: A worker did not come up.
     """
 
+    workspace_class: ClassVar[type[Workspace]] = Workspace
+    """Of what kind the nodes' workspaces are: what a Python operator with `pass_workspace` gets."""
+
     def __init__(
         self,
         nodes: Iterable[str | Node] = (),
@@ -68,7 +72,9 @@ class ProcessSession(Session):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{what} is a whole number above 0, not {value!r}")
         super().__init__(timeout)
-        self._supervisor = Supervisor(resolve_method(start_method), threads_per_node, memory_limit)
+        self._supervisor = Supervisor(
+            resolve_method(start_method), threads_per_node, memory_limit, self.workspace_class
+        )
         # Also for a session that is dropped without a word, and at the interpreter's end.
         self._end = weakref.finalize(self, self._supervisor.close)
         self._plans: weakref.WeakKeyDictionary[CompiledRunnable, int] = weakref.WeakKeyDictionary()

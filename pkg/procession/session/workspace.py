@@ -230,8 +230,16 @@ class Workspace(runtime.Workspace):
             raise TypeError(f"a workspace's parent is a Workspace, not {parent!r}")
         super().__init__(parent, node=node, pool=pool)
         self._nets: dict[str, WorkspaceNet] = {}
-        self._handed_out: set[str] = set()
-        """Blobs whose memory somebody may write at any time."""
+
+    def child(self, exported: frozenset[str] = frozenset()) -> Workspace:
+        """A new workspace inside this one, which can do as much."""
+        workspace = type(self)(self)
+        workspace.exported = exported
+        return workspace
+
+    def scope(self, forward: Mapping[str, str]) -> runtime.Scope:
+        """A new workspace inside this one that sees only some blobs; see the parent's."""
+        return _Scope(self, forward)
 
     # Blobs.
 
@@ -283,20 +291,14 @@ class Workspace(runtime.Workspace):
         if not np.may_share_memory(array, value) or not value.size:
             np.copyto(array, value)
         blob.store(array)
-        self._handed_out.add(name)
+        blob.exposed = True
         return array
 
     def fetch_blob(self, name: Any) -> Any:
-        name = name_of(name)
-        if name in self._handed_out:
-            value = self.peek(name)
-            if is_tensor(value):
-                return snapshot.of_copy(value)
+        blob = self.find(name_of(name))
+        if blob is not None and blob.exposed and is_tensor(blob.value):
+            return snapshot.of_copy(blob.value)
         return super().fetch_blob(name)
-
-    def remove_blob(self, name: Any) -> None:
-        super().remove_blob(name)
-        self._handed_out.discard(name_of(name))
 
     # Nets.
 
@@ -421,3 +423,12 @@ class Workspace(runtime.Workspace):
     def run_operator(self, operator: bytes) -> None:
         """Run an operator given as bytes, once. Caffe2: C.Workspace._run_operator."""
         self.run(self._parsed(operator, OperatorDef))
+
+
+class _Scope(runtime.Scope, Workspace):
+    """A scope in which nets can be run, too."""
+
+    def child(self, exported: frozenset[str] = frozenset()) -> Workspace:
+        workspace = Workspace(self)
+        workspace.exported = exported
+        return workspace

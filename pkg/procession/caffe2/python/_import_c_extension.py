@@ -52,6 +52,12 @@ class _Named(Workspace):
         super().__init__()
         self.root_folder = root_folder
 
+    def child(self, exported: frozenset[str] = frozenset()) -> Workspace:
+        # A child has no name.
+        made = Workspace(self)
+        made.exported = exported
+        return made
+
     def session(self) -> Any:
         return self.move() if mode.processes else super().session()
 

@@ -1,64 +1,97 @@
-"""`caffe2.python.brew`: layers of a `ModelHelper`, as far as they are here: `fc`.
+"""`caffe2.python.brew`: operators together with their parameters, for a `ModelHelper`.
 
-Any operator can be used all the same: `model.net.Relu(x)`.
+Those of Caffe2's that need nothing but operators which exist here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from procession.caffe2.python import core
 from procession.caffe2.python.model_helper import ModelHelper
-from procession.graph.blob import BlobReference
 
-__all__ = ["fc", "has_helper"]
+__all__ = ["accuracy", "concat", "fc", "mat_mul", "relu", "softmax", "sub", "sum", "tanh"]
 
-Initializer = tuple[str, dict[str, Any]]
+Fill = tuple[str, Mapping[str, Any]]
+"""The operator that fills a parameter, and its arguments."""
+
+
+def _parameter(model: ModelHelper, name: str, shape: list[int], fill: Fill) -> Any:
+    if model.init_params:
+        operator, arguments = fill
+        made = getattr(model.param_init_net, operator)([], name, shape=shape, **arguments)
+    else:
+        made = core.ScopedBlobReference(name, model.param_init_net)
+    model.AddParameter(made)
+    return made
 
 
 def fc(
     model: ModelHelper,
     blob_in: Any,
-    blob_out: str,
+    blob_out: Any,
     dim_in: int,
     dim_out: int,
-    weight_init: Initializer | None = None,
-    bias_init: Initializer | None = None,
+    weight_init: Fill | None = None,
+    bias_init: Fill | None = None,
     **kwargs: Any,
-) -> BlobReference:
-    """A fully connected layer with parameters `blob_out_w` and `blob_out_b`.
+) -> Any:
+    """A fully connected layer, with the parameters `blob_out`_w and `blob_out`_b.
 
     Args:
-        model: The model that gets it.
+        model: Where it is added.
         blob_in: Its input.
-        blob_out: The name of its output.
-        dim_in: Length of the input's rows.
-        dim_out: Length of the output's rows.
-        weight_init: What fills the weights; left out, XavierFill.
-        bias_init: What fills the bias; left out, ConstantFill, so zeros.
-        kwargs: Further arguments of the operator FC.
+        blob_out: Its output.
+        dim_in: How long the rows of the input are.
+        dim_out: How long those of the output are.
+        weight_init: What fills the weight, of shape (dim_out, dim_in): ("XavierFill", {}).
+        bias_init: What fills the bias, of shape (dim_out,): ("ConstantFill", {}).
+        **kwargs: Arguments of FC.
     """
-    weight = model.create_param(
-        f"{blob_out}_w", [dim_out, dim_in], weight_init or ("XavierFill", {})
+    blob_out = blob_out or model.net.NextName()
+    weight = _parameter(
+        model, f"{blob_out}_w", [dim_out, dim_in], weight_init or ("XavierFill", {})
     )
-    bias = model.create_param(f"{blob_out}_b", [dim_out], bias_init or ("ConstantFill", {}))
-    model.weights.append(weight)
-    model.biases.append(bias)
-    made: BlobReference = model.net.FC(
-        [blob_in, weight, bias], blob_out, **{**model.arg_scope, **kwargs}
-    )
-    return made
+    bias = _parameter(model, f"{blob_out}_b", [dim_out], bias_init or ("ConstantFill", {}))
+    return model.net.FC([blob_in, weight, bias], blob_out, **kwargs)
 
 
-_HELPERS = {"fc": fc}
+def accuracy(model: ModelHelper, blob_in: Any, blob_out: Any, **kwargs: Any) -> Any:
+    """The operator Accuracy; returns nothing."""
+    model.net.Accuracy(blob_in, blob_out, **kwargs)
 
 
-def has_helper(name: str) -> bool:
-    """Whether there is a layer of that name."""
-    return name in _HELPERS
+def concat(model: ModelHelper, blobs_in: Any, blob_out: Any, **kwargs: Any) -> Any:
+    """The operator Concat; its second output is called _`blob_out`_concat_dims."""
+    return model.net.Concat(blobs_in, [blob_out, f"_{blob_out}_concat_dims"], **kwargs)[0]
 
 
-def __getattr__(name: str) -> Any:
-    raise AttributeError(
-        f"caffe2.python.brew has no layer {name!r} in Procession (yet); there are: "
-        f"{', '.join(_HELPERS)}. The operators themselves are methods of model.net."
-    )
+def mat_mul(model: ModelHelper, blob_in: Any, blob_out: Any, **kwargs: Any) -> Any:
+    """The operator MatMul."""
+    return model.net.MatMul(blob_in, blob_out, **kwargs)
+
+
+def relu(model: ModelHelper, blob_in: Any, blob_out: Any, **kwargs: Any) -> Any:
+    """The operator Relu."""
+    return model.net.Relu(blob_in, blob_out, **kwargs)
+
+
+def softmax(model: ModelHelper, blob_in: Any, blob_out: Any = None, **kwargs: Any) -> Any:
+    """The operator Softmax."""
+    return model.net.Softmax(blob_in, blob_out, **kwargs)
+
+
+def sub(model: ModelHelper, blob_in: Any, blob_out: Any, **kwargs: Any) -> Any:
+    """The operator Sub."""
+    return model.net.Sub(blob_in, blob_out, **kwargs)
+
+
+def sum(model: ModelHelper, blob_in: Any, blob_out: Any, **kwargs: Any) -> Any:
+    """The operator Sum."""
+    return model.net.Sum(blob_in, blob_out, **kwargs)
+
+
+def tanh(model: ModelHelper, blob_in: Any, blob_out: Any, **kwargs: Any) -> Any:
+    """The operator Tanh."""
+    return model.net.Tanh(blob_in, blob_out, **kwargs)

@@ -35,6 +35,8 @@ class Analyzer:
     def __init__(self) -> None:
         self._nodes: dict[str, Counter[str]] = {}
         self._blobs: Counter[str] = Counter()
+        self._private: set[ExecutionStep] = set()
+        """Those of tasks whose blobs are seen by nobody else."""
 
     @contextmanager
     def _among(self, blobs: Counter[str]) -> Iterator[None]:
@@ -79,6 +81,8 @@ class Analyzer:
             with self._among(Counter(self._blobs) if private else self._blobs):
                 self(obj.get_step())
         elif isinstance(obj, TaskGroup):
+            if obj.workspace_type() != WorkspaceType.GLOBAL:
+                self._private.update(task.get_step() for task in obj.tasks())
             for task in obj.tasks_by_node().tasks():
                 with self._among(self._nodes.setdefault(str(task.node), Counter())):
                     self(task)
@@ -89,7 +93,8 @@ class Analyzer:
             raise _unsupported("analyze", obj)
 
     def _step(self, step: ExecutionStep) -> None:
-        with self._among(Counter(self._blobs) if step.create_workspace else self._blobs):
+        alone = step.create_workspace or step in self._private
+        with self._among(Counter(self._blobs) if alone else self._blobs):
             if step.report is not None:
                 with self._among(Counter(self._blobs)):
                     self(step.report[0])

@@ -18,6 +18,9 @@ OPTIMIZER_ITERATION_NAME = "optimizer_iteration"
 ITERATION_MUTEX_NAME = "iteration_mutex"
 
 
+_KINDS = (int, float, (str, bytes), Message)
+
+
 def MakeArgument(key: str, value: Any) -> Argument:
     """An argument of a value: a number, text, a message, or a list or array of one kind.
 
@@ -26,15 +29,17 @@ def MakeArgument(key: str, value: Any) -> Argument:
     """
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.ravel().tolist() if isinstance(value, np.ndarray) else value.item()
-    made = Argument.of(key, value)
-    one = isinstance(value, (int, float, str, bytes, Message))
-    kinds = {type(each) for each in value} if isinstance(value, Iterable) and not one else set()
-    if not one and (not isinstance(value, Iterable) or len(kinds) > 1):
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        value = [each.item() if isinstance(each, np.generic) else each for each in value]
+        fits = any(all(isinstance(each, kind) for each in value) for kind in _KINDS)
+    else:
+        fits = isinstance(value, _KINDS)
+    if not fits:
         raise ValueError(
             f"argument {key!r} cannot be {value!r}: it is a number, text, a message, or a list of "
             f"one kind of these"
         )
-    return made
+    return Argument.of(key, value)
 
 
 def ArgsToDict(args: Iterable[Argument]) -> dict[str, Any]:

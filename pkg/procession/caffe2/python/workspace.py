@@ -275,6 +275,11 @@ def Predictor(init_net: Any, predict_net: Any) -> Any:
     raise WorkspaceError("Procession has no Predictor: create the net, feed blobs, and run it")
 
 
+def ApplyTransform(transform_key: str, net: Any) -> Any:
+    """Refused: there are no transforms."""
+    raise WorkspaceError(f"Procession has no transform {transform_key!r}, nor any other")
+
+
 def InferShapesAndTypes(
     nets: Iterable[Any],
     blob_dimensions: Mapping[Any, Any] | None = None,

@@ -197,8 +197,11 @@ def _dtype_of(given: Any) -> np.dtype[Any]:
             given = (kind, (1,))
     try:
         dtype: np.dtype[Any] = np.dtype(given)
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         raise SchemaTypeError(f"{given!r} is no type of a column: {error}") from error
+    except ValueError as error:
+        # A type, but of an impossible shape.
+        raise SchemaError(f"{given!r} is no type of a column: {error}") from error
     if dtype.fields:
         raise SchemaError(
             f"a Scalar is one column, and {dtype} would be {len(dtype.fields)}: "

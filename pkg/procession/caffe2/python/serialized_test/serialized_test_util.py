@@ -19,8 +19,9 @@ def given(*args: Any, **kwargs: Any) -> Callable[[Any], Any]:
     """`hypothesis.given` with one example, which is the same in each run."""
 
     def decorate(test: Any) -> Any:
-        made = hypothesis.given(*args, **kwargs)(test)
-        return hypothesis.seed(0)(hu.settings(max_examples=1, deadline=None)(made))
+        drawn: Any = hypothesis.given(*args, **kwargs)
+        seeded: Any = hypothesis.seed(0)
+        return seeded(hu.settings(max_examples=1, deadline=None)(drawn(test)))
 
     return decorate
 
