@@ -82,8 +82,16 @@ NUMERIC_GRADIENTS: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("ReduceFrontWeightedSum", [f32(3, 4, 2), f32(3)], {"grad_on_weights": True}),
     ("RowwiseMax", [f32(2, 3, 4)], {}),
     ("ColwiseMax", [f32(2, 3, 4)], {}),
-    ("Conv", [f32(2, 2, 4, 3), f32(2, 2, 3, 2), f32(2)], {"kernels": [3, 2], "pad": 1, "stride": 2}),
-    ("Conv", [f32(1, 3, 4, 2), f32(2, 2, 2, 2)], {"kernel": 2, "order": "NHWC", "pads": [1, 0, 0, 2]}),
+    (
+        "Conv",
+        [f32(2, 2, 4, 3), f32(2, 2, 3, 2), f32(2)],
+        {"kernels": [3, 2], "pad": 1, "stride": 2},
+    ),
+    (
+        "Conv",
+        [f32(1, 3, 4, 2), f32(2, 2, 2, 2)],
+        {"kernel": 2, "order": "NHWC", "pads": [1, 0, 0, 2]},
+    ),
     ("Conv", [f32(1, 4, 5, 5), f32(2, 2, 2, 2), f32(2)], {"kernel": 2, "dilation": 2, "group": 2}),
     ("LSTMUnit", LSTM, {}),
     ("LSTMUnit", LSTM, {"forget_bias": 0.6, "drop_states": 1}),

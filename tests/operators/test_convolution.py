@@ -39,7 +39,7 @@ def test_conv(kernel, stride, dilation, pads, group, order):
     options = {"kernels": kernel, "strides": stride, "dilations": dilation, "pads": pads}
     last = order == "NHWC"
     given = [np.ascontiguousarray(np.moveaxis(each, 1, -1)) if last else each for each in (X, w)]
-    (y,) = run_operator("Conv", *given, b, group=group, order=order, **options)
+    y = run_operator("Conv", *given, b, group=group, order=order, **options)
     y = np.moveaxis(y, -1, 1) if last else y
     want = expected(X, w, stride, dilation, pads, group)
     np.testing.assert_allclose(y, want + b[:, None, None], rtol=1e-4, atol=1e-5)
