@@ -31,9 +31,9 @@ def numpy_adds():
     """The same 1,000 additions by hand, into arrays that are there."""
     import numpy as np
 
-    a, b, out = np.ones(1, np.float32), np.ones(1, np.float32), np.empty(1, np.float32)
-
     def run():
+        # Where they happen to lie makes a difference of two, so each time anew.
+        a, b, out = np.ones(1, np.float32), np.ones(1, np.float32), np.empty(1, np.float32)
         add = np.add
         for _ in range(ADDS):
             add(a, b, out)
