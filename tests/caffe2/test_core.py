@@ -267,7 +267,7 @@ def test_a_blob_that_two_tasks_define_is_found() -> None:
                 ops.Add([ops.Const(0), ops.Const(1)], "out")
     with pytest.raises(AssertionError) as caught:
         net_printer.analyze(made)
-    assert str(caught.value) == "Error: Blobs created by multiple parallel steps: out"
+    assert str(caught.value) == "Blobs that several steps write at once: out"
 
 
 def test_private_tasks_may_define_the_same_blobs() -> None:
@@ -408,3 +408,14 @@ def test_a_workspace_moves_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         ws.fetch_blob("x")
     assert session.LocalSession(ws)._session is local._session
     local._session.close()
+
+
+def test_operators_for_other_devices_are_built_and_refused_when_they_run() -> None:
+    option = core.DeviceOption(caffe2_pb2.CUDA, 1)
+    net, other = core.Net("n"), core.Net("other")
+    with core.DeviceScope(option):
+        net.ConstantFill([], "x", shape=[1])
+    other.AppendNet(net, device_option=option)
+    assert core.InferOpBlobDevices(other.Proto().op[0]) == ([], [option])
+    with pytest.raises(RuntimeError, match="CUDA"):
+        workspace.RunNetOnce(net)

@@ -126,3 +126,9 @@ def test_pickles_as_its_name(protocol):
 def test_copies():
     blob = BlobReference("a", Net("n"))
     assert copy.copy(blob) == copy.deepcopy(blob) == "a"
+
+
+def test_a_reference_without_a_net_has_no_operators():
+    with pytest.raises(GraphError, match="belongs to no net"):
+        BlobReference("x").Relu()
+    assert not hasattr(BlobReference("x"), "Relu")

@@ -10,6 +10,10 @@ from procession.graph.scope import CurrentNameScope
 from procession.operators import REGISTRY
 
 
+class _NoNetError(GraphError, AttributeError):
+    """An operator is asked of a reference that came from no net."""
+
+
 class BlobReference:
     """The name of a blob. Equal to its name as a string, and hashed like it.
 
@@ -70,7 +74,7 @@ class BlobReference:
                 error.message = f"a BlobReference has no {operator!r}: {error.message}"
                 raise
         if self._net is None:
-            raise GraphError(f"blob {self._name!r} belongs to no net: call net.{operator}(...)")
+            raise _NoNetError(f"blob {self._name!r} belongs to no net: call net.{operator}(...)")
         add = getattr(self._net, operator)
 
         def call(inputs: Any = (), *arguments: Any, **keywords: Any) -> Any:

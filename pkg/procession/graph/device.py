@@ -200,12 +200,8 @@ def InferOpBlobDevices(
 ) -> tuple[list[proto.DeviceOption], list[proto.DeviceOption]]:
     """Where the operator wants each of its inputs, and where it writes each output.
 
-    Raises:
-        DeviceError: It is to run elsewhere than on the CPU.
-
-    Caffe2: the same.
+    That is its own device, also for one that cannot be run here. Caffe2: the same.
     """
-    check_device(op.device_option, f"operator {op.type}")
     return InferOpDeviceAsBlobDevices(op)
 
 
@@ -244,6 +240,7 @@ def InjectCrossDeviceCopies(
     for blob, device in devices.items():
         check_device(device, f"blob {blob!r} of net {net.Name()!r}")
     for op in net.Proto().op:
+        check_device(op.device_option, f"operator {op.type}")
         _, outputs = InferOpBlobDevices(op)
         for blob in op.input:
             if not net.BlobIsDefined(blob):

@@ -10,7 +10,6 @@ import numpy as np
 
 from procession.errors import (
     GraphError,
-    OperatorSignatureError,
 )
 from procession.graph import cloning, names, schema
 from procession.graph.blob import BlobReference, ScopedBlobReference, ScopedName
@@ -24,6 +23,7 @@ from procession.graph.operator import (
     describe_operator,
     kept,
     make_operator,
+    python_arguments,
     signature_of,
 )
 from procession.graph.proto import DeviceOption, OperatorDef
@@ -126,7 +126,7 @@ class Net(NetBlobs):
             made.device_option.random_seed = seed
         if self.strict:
             check_operator(made)
-        check_device(made.__dict__.get("device_option"), f"operator {type}")
+            check_device(made.__dict__.get("device_option"), f"operator {type}")
         for blob in read:
             if not self.BlobIsDefined(blob):
                 self._net.external_input.append(blob)
@@ -313,7 +313,8 @@ class Net(NetBlobs):
         """
         if not isinstance(net, Net):
             raise TypeError(f"net {self.Name()!r}: AppendNet takes a Net, not {net!r}")
-        check_device(device_option, f"net {net.Name()}")
+        if self.strict:
+            check_device(device_option, f"net {net.Name()}")
         for blob in list(net._net.external_input):
             if not self.BlobIsDefined(blob):
                 self._net.external_input.append(blob)
@@ -571,35 +572,3 @@ class Net(NetBlobs):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-
-
-def python_arguments(
-    f: Any,
-    grad_f: Any = None,
-    python_func_type: Any = None,
-    pass_workspace: bool = False,
-    grad_output_indices: Sequence[int] | None = None,
-    grad_input_indices: Sequence[int] | None = None,
-) -> dict[str, Any]:
-    """The arguments of a Python operator; see `Net.Python`.
-
-    Raises:
-        OperatorSignatureError: `f` is no function.
-    """
-    function = f[0] if isinstance(f, (tuple, list)) and f else f
-    if python_func_type is None and not callable(function):
-        raise OperatorSignatureError(
-            f"net.Python takes a function, or (builder, args, kwargs), not {f!r}; what it "
-            f"returns is called with inputs and outputs: net.Python(f)([x], [y])",
-            operator="Python",
-        )
-    if python_func_type is not None:
-        instance = python_func_type(f)
-        f, grad_f = instance.forward, instance.backward
-    return {
-        "func": f,
-        "grad_func": grad_f,
-        "pass_workspace": pass_workspace,
-        "grad_output_indices": grad_output_indices,
-        "grad_input_indices": grad_input_indices,
-    }

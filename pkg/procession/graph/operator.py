@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,6 +140,38 @@ def describe_operator(
         made.engine = engine
     if debug_info is not None:
         made.debug_info = debug_info
+
+
+def python_arguments(
+    f: Any,
+    grad_f: Any = None,
+    python_func_type: Any = None,
+    pass_workspace: bool = False,
+    grad_output_indices: Sequence[int] | None = None,
+    grad_input_indices: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """The arguments of a Python operator; see `Net.Python`.
+
+    Raises:
+        OperatorSignatureError: `f` is no function.
+    """
+    function = f[0] if isinstance(f, (tuple, list)) and f else f
+    if python_func_type is None and not callable(function):
+        raise OperatorSignatureError(
+            f"net.Python takes a function, or (builder, args, kwargs), not {f!r}; what it "
+            f"returns is called with inputs and outputs: net.Python(f)([x], [y])",
+            operator="Python",
+        )
+    if python_func_type is not None:
+        instance = python_func_type(f)
+        f, grad_f = instance.forward, instance.backward
+    return {
+        "func": f,
+        "grad_func": grad_f,
+        "pass_workspace": pass_workspace,
+        "grad_output_indices": grad_output_indices,
+        "grad_input_indices": grad_input_indices,
+    }
 
 
 def signature_of(operator: OperatorDef) -> str:

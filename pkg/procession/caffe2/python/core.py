@@ -161,7 +161,7 @@ def CreatePythonOperator(
 ) -> Any:
     """An operator that calls a function; see `procession.Net.Python`."""
     known = ("grad_output_indices", "grad_input_indices")
-    arguments = graph_net.python_arguments(
+    arguments = graph_operator.python_arguments(
         f,
         grad_f,
         python_func_type,

@@ -109,7 +109,7 @@ class Analyzer:
                     new = set(inside) - set(self._blobs)
                     if made & new:
                         raise GraphError(
-                            "Error: Blobs created by multiple parallel steps: "
+                            "Blobs that several steps write at once: "
                             f"{', '.join(sorted(made & new))}"
                         )
                     made |= new
