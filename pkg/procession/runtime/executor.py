@@ -23,6 +23,30 @@ from procession.runtime.program import NetProgram, NodeProgram, StepProgram
 from procession.runtime.workspace import Workspace
 
 
+class _Thread(threading.Thread):
+    """A thread with a copy of this one's context, as a call would have.
+
+    It can be waited for again after Ctrl-C has interrupted the wait. `join` cannot before Python
+    3.13: interrupted, it may take the thread for ended.
+    """
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        super().__init__(target=contextvars.copy_context().run, args=(job,))
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._over.set()
+
+    def wait(self) -> None:
+        """Wait for its end, if it was started."""
+        if self.ident is not None:
+            self._over.wait()
+            self.join()
+
+
 def run_all(jobs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> None:
     """Run jobs at once, each in a thread, and wait for all; raise what was raised first.
 
@@ -42,20 +66,16 @@ def run_all(jobs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> Non
         except BaseException as error:
             errors.append(error)
 
-    # Each in a copy of this thread's context, as a call would be.
-    threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(guarded, job)) for job in jobs
-    ]
+    threads = [_Thread(partial(guarded, job)) for job in jobs]
     try:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.wait()
     except BaseException:
         stop()
         for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+            thread.wait()
         raise
     try:
         if errors:
@@ -186,18 +206,17 @@ def _repeating(job: Callable[[], None], seconds: float, run: _Run) -> Iterator[N
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(repeat,))
+    thread = _Thread(repeat)
     try:
         try:
             thread.start()
             yield
             over.set()
-            thread.join()
+            thread.wait()
         except BaseException:
             run.stop()
             over.set()
-            if thread.ident is not None:
-                thread.join()
+            thread.wait()
             raise
         if errors:
             raise errors[0]
