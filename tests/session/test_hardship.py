@@ -253,6 +253,22 @@ class TestSignals:
         assert len(caught) == 1
         assert session.workspace("a").fetch_blob("x") == 3
 
+    def test_closed_in_the_middle_of_a_message(self, session, monkeypatch):
+        # As a signal handler does it, at the worst moment.
+        session.workspace("a").feed_blob("x", 1)
+        channel = session._supervisor.nodes["a"]._channel
+        send = channel.send
+
+        def closing(*arguments, **options):
+            monkeypatch.undo()
+            session.close()
+            return send(*arguments, **options)
+
+        monkeypatch.setattr(channel, "send", closing)
+        with pytest.raises(SessionClosedError):
+            run_on(session, "a", python_net(lambda inputs, outputs: None))
+        session.close()
+
     def test_a_handler_that_closes_the_session_in_a_run(self, session):
         coordinator = os.getpid()
 

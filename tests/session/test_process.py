@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -109,7 +110,8 @@ def wait_gone(pids: list[int], within: float = 10) -> list[int]:
         alive = [pid for pid in pids if psutil.pid_exists(pid)]
         if not alive:
             return []
-        psutil.wait_procs([psutil.Process(pid) for pid in alive[:1]], timeout=0.05)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(alive[0]).wait(timeout=0.05)
     return [pid for pid in pids if psutil.pid_exists(pid)]
 
 

@@ -339,7 +339,12 @@ class NodeHandle:
             self.late = True
             self.kill()
             raise self._death("did not take or end a message in time, and was killed") from None
-        except BaseException:
+        except BaseException as error:
+            if self.closed:
+                # By a signal handler meanwhile: there is nothing left to look at.
+                if isinstance(error, Exception):
+                    self.check_not_closed()
+                raise
             self.kill()
             self._death("was in the middle of a message when that was interrupted, and was killed")
             raise
@@ -428,7 +433,7 @@ class NodeHandle:
         """Tell the worker to end, once it has answered what it was asked before."""
         if self.dead is None and not self.closed:
             # If it does not answer, or is found dead, `close` sees to it.
-            with contextlib.suppress(NodeDiedError, RunTimeoutError):
+            with contextlib.suppress(NodeDiedError, RunTimeoutError, SessionClosedError):
                 self.settle(deadline)
                 self._post(Stop(()))
 
