@@ -110,7 +110,7 @@ def wait_gone(pids: list[int], within: float = 10) -> list[int]:
         alive = [pid for pid in pids if psutil.pid_exists(pid)]
         if not alive:
             return []
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             psutil.Process(alive[0]).wait(timeout=0.05)
     return [pid for pid in pids if psutil.pid_exists(pid)]
 
