@@ -9,6 +9,9 @@ from procession.operators.mapping import Table
 from procession.operators.queue import BlobsQueue
 
 
+NESTED = ["a", "b:lengths", "b:values"]
+
+
 def i32(*values: int) -> np.ndarray:
     return np.array(values, np.int32)
 
@@ -69,19 +72,32 @@ ARRAYS: dict[str, list[Sample]] = {
     "CountDown": [of(Counter(1))],
     "CheckDatasetConsistency": [of(f32(2, 3), ints(1, 2), fields=["a", "b"])],
     "CloseBlobsQueue": [of(BlobsQueue(2, 1))],
+    "ComputeOffset": [
+        of(TreeCursor(["a"]), ints(1, 2)),
+        of(TreeCursor(NESTED), ints(1, 2), ints(2, 1), f32(3)),
+    ],
     "CountUp": [of(Counter(1))],
     "CreateAtomicBool": [of()],
     "CreateBlobsQueue": [of(), of(capacity=3, num_blobs=2, field_names=["a", "b"])],
     "CreateCounter": [of(init_count=3)],
     "CreateMap": [of(), of(key_dtype="int64", value_dtype="float")],
     "CreateMutex": [of()],
-    "CreateTreeCursor": [of(), of(fields=["a", "b:lengths", "b:values"])],
+    "CreateTreeCursor": [of(), of(fields=NESTED)],
     "DequeueBlobs": [of(BlobsQueue(9, 1, [(ints(1, 2),)] * 9, closed=True))],
     "EnqueueBlobs": [of(BlobsQueue(99, 1), ints(1, 2))],
     "ReadNextBatch": [
         of(TreeCursor(["a"]), ints(1, 2), batch_size=2),
         of(
-            TreeCursor(["a", "b:lengths", "b:values"]),
+            TreeCursor(NESTED),
+            *(ints(1, 2), ints(2, 1), f32(3)),
+            n_outputs=3,
+        ),
+    ],
+    "ReadRandomBatch": [
+        of(TreeCursor(["a"]), ints(1, 0), ints(0, 1, 2).reshape(3, 1), f32(2, 3), batch_size=2),
+        of(
+            TreeCursor(NESTED),
+            *(ints(1, 0), ints(0, 0, 1, 2, 2, 3).reshape(3, 2)),
             *(ints(1, 2), ints(2, 1), f32(3)),
             n_outputs=3,
         ),
@@ -205,6 +221,10 @@ ARRAYS: dict[str, list[Sample]] = {
         of(f32(3, 4), ints(1), ints(-2)),
     ],
     "SliceGradient": [of(f32(2, 2), f32(3, 4), starts=[1, 0], ends=[-1, 2])],
+    "SortAndShuffle": [
+        of(TreeCursor(["a", "b"]), f32(5), f32(5), batch_size=2, shuffle_size=2),
+        of(TreeCursor(NESTED), ints(1, 2), ints(2, 1), f32(3), sort_by_field_idx=0),
+    ],
     "SortedSegmentMean": [of(f32(4, 2), IDS), of(f32(0, 2), i32())],
     "SortedSegmentMeanGradient": [of(f32(3, 2), IDS)],
     "SortedSegmentSum": [of(f32(4, 2), IDS), of(f32(4), IDS)],
@@ -264,6 +284,10 @@ ARRAYS: dict[str, list[Sample]] = {
     "TimerEnd": [of(Timer("timer"))],
     "TimerGet": [of(Timer("timer"))],
     "TimerGetAndEnd": [of(Timer("timer"))],
+    "TrimDataset": [
+        of(f32(5, 2), ints(1, 2, 3, 4, 5), fields=["a", "b"], multiple_of=2, n_outputs=2),
+        of(ints(1, 2), ints(2, 1), f32(3), fields=NESTED, n_outputs=3),
+    ],
     "TopK": [
         of(f32(2, 4), k=2, n_outputs=2),
         of(f32(4, 2), ints(3), axis=0, n_outputs=3),

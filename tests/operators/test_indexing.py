@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from procession.testing.gradcheck import run_operator
+from procession.testing.gradcheck import KernelContext, run_operator
 
 X = np.arange(6, dtype=np.float32).reshape(3, 2)
 VECTOR = np.arange(6, dtype=np.float32)
@@ -140,6 +140,46 @@ def test_sparse_to_dense_mask():
         run_operator("SparseToDenseMask", ids, values, default, mask=[1], n_outputs=2)
     with pytest.raises(ValueError, match="lengths add up to 2, but there are 3"):
         run_operator("SparseToDenseMask", ids, values, default, np.int32([2]), mask=[1])
+
+
+def test_sparse_to_dense_mask_of_no_columns():
+    given = np.array([5, 1]), np.float32([1, 2]), np.float32(-1)
+    for mask in ([], [1, -5], [1, 5, 1]):
+        with pytest.raises(ValueError, match="at least one, each once, none of them negative"):
+            run_operator("SparseToDenseMask", *given, mask=mask)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_sparse_to_dense_mask_skips_so_many_examples(dtype):
+    # Two of three examples have ids that are none; those that are merely not wanted do not count.
+    ids = np.array([1, -5, -7, 9, 8, np.iinfo(dtype).max, 2], dtype)
+    values, default = np.arange(7, dtype=np.float32), np.float32(-1)
+    lengths = np.int32([3, 2, 2])
+
+    def run(context=None, ids=ids, lengths=lengths, **arguments):
+        inputs = ids, values, default, lengths
+        return run_operator(
+            "SparseToDenseMask", *inputs[: 4 if lengths is not None else 3],
+            mask=[1, 2], context=context, **arguments
+        )  # fmt: skip
+
+    for most in (3, -1, 50):
+        assert run(max_skipped_indices=most).tolist() == [[0, -1], [-1, -1], [-1, 6]]
+    for most in (0, 1, 2):
+        with pytest.raises(ValueError, match=rf"2 examples with invalid ids .*\[-5, -7.*={most}"):
+            run(max_skipped_indices=most)
+    # All is one example.
+    assert run(lengths=None, max_skipped_indices=2).tolist() == [0, 6]
+    with pytest.raises(ValueError, match="1 examples with invalid ids"):
+        run(lengths=None, max_skipped_indices=1)
+    with pytest.raises(ValueError, match="max_skipped_indices=0"):
+        run(ids=np.abs(ids), max_skipped_indices=0)
+    # They are counted from run to run.
+    context = KernelContext(("i", "v", "d", "l"), ("y",))
+    for _ in range(24):
+        run(context)
+    with pytest.raises(ValueError, match="50 examples with invalid ids so far"):
+        run(context)
 
 
 def test_one_hots():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from procession import LocalSession, Net, OperatorError
 from procession.testing.gradcheck import run_operator
 
 COMPARISONS = {
@@ -45,7 +46,41 @@ def test_truth_tables(name):
 
 def test_not():
     assert run_operator("Not", np.array([True, False])).tolist() == [False, True]
-    assert run_operator("Not", np.array([2.0, 0.0])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", ["Not", *TABLES])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.float32, object])
+def test_only_truth_values_have_a_logic(name, dtype):
+    numbers, truth = np.array([1, 0], dtype), np.array([True, False])
+    kind = np.dtype(dtype)
+    if name == "Not":
+        with pytest.raises(TypeError, match=f"Not takes .*bool.* input 0 is {kind}"):
+            run_operator(name, numbers)
+        return
+    with pytest.raises(TypeError, match=f"{name} takes .*bool.* input 0 is {kind}"):
+        run_operator(name, numbers, truth)
+    with pytest.raises(TypeError, match=f"{name} takes .*bool.* input 1 is {kind}"):
+        run_operator(name, truth, numbers, broadcast=1)
+    # Two of one type are no better.
+    with pytest.raises(TypeError, match=f"{name} takes .*bool.* input 0 is {kind}"):
+        run_operator(name, numbers, numbers)
+
+
+def test_a_net_says_which_blob_is_no_truth_value():
+    net = Net("n")
+    net.And(["sure", "count"], "both")
+    session = LocalSession()
+    workspace = session.workspace()
+    workspace.feed_blob("sure", np.array([True]))
+    for value in (np.array([True]), np.array([False]), np.array([True])):
+        workspace.feed_blob("count", value)
+        session.run(net)
+    # The net has run as a function of two bools before.
+    workspace.feed_blob("count", np.array([1], np.int32))
+    with pytest.raises(OperatorError, match=r"And\(sure, count\) -> both") as caught:
+        session.run(net)
+    assert "sure bool(1), count int32(1)" in str(caught.value)
+    assert "input 1 is int32" in str(caught.value)
 
 
 @pytest.mark.parametrize(

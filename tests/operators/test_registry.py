@@ -7,7 +7,7 @@ import pytest
 
 from procession.errors import UnknownOperatorError
 from procession.operators import REGISTRY, STOPS, alias, emit, operator
-from procession.operators.registry import REQUIRED, Registry, Rule, define
+from procession.operators.registry import REQUIRED, Registry, Rule, define, described
 
 
 def kernel(x, y=None, *, alpha=0.5, beta, out=None, rng=None):
@@ -132,8 +132,36 @@ def test_did_you_mean():
 
 
 def test_definition_pickles():
-    copy = pickle.loads(pickle.dumps(REGISTRY["FC"]))
-    assert copy == REGISTRY["FC"]
-    assert copy is not REGISTRY["FC"]
-    x, w, b = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32), np.ones(4, np.float32)
-    np.testing.assert_array_equal(copy.kernel(x, w, b), np.full((2, 4), 4, np.float32))
+    definition = define("Thing", kernel, gradient=[alias("GO0", "GI0")])
+    copy = pickle.loads(pickle.dumps(definition))
+    assert copy == definition
+    assert copy is not definition
+    assert copy.kernel is kernel
+
+
+def test_what_every_process_has_pickles_by_name():
+    assert REGISTRY["FC"].own
+    assert pickle.loads(pickle.dumps(REGISTRY["FC"])) is REGISTRY["FC"]
+    assert not define("Thing", kernel).own
+    # One that is not registered is not found by name.
+    other = define("FC", REGISTRY["FC"].kernel)
+    assert pickle.loads(pickle.dumps(other)) == other != REGISTRY["FC"]
+
+
+def test_a_kernel_that_a_function_made_is_described(registered):
+    def declare(name, offset):
+        @operator(name)
+        @described(name, f"X plus {offset}.")
+        def kernel(x, *, out=None):
+            return np.add(x, offset, out=out)
+
+    for offset, name in enumerate(("TestPlusNone", "TestPlusOne")):
+        declare(name, offset)
+        registered.append(name)
+    definition = REGISTRY["TestPlusOne"]
+    assert definition.documentation == "X plus 1."
+    assert definition.kernel.__name__ == "TestPlusOne"
+    assert definition.kernel(2) == 3
+    assert REGISTRY["TestPlusNone"].documentation == "X plus 0."
+    with pytest.raises(ValueError, match=r"registered already, by .*TestPlusOne"):
+        operator("TestPlusOne")(described("TestPlusTwo", "X plus 2.")(lambda x: x + 2))

@@ -18,39 +18,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.session.process_nodes import python_net, run_on
 
 from procession import (
     LocalSession,
     Net,
-    Node,
     NodeDiedError,
     OperatorError,
     ProcessSession,
     RunTimeoutError,
-    Session,
     SessionBusyError,
     SessionClosedError,
 )
 from procession.cluster.node import NodeHandle
 from procession.cluster.supervisor import Supervisor
 from procession.testing.session_contract import constant
-
-
-@pytest.fixture
-def session():
-    with ProcessSession() as session:
-        yield session
-
-
-def python_net(function: Any, inputs: Any = (), outputs: Any = (), **options: Any) -> Net:
-    net = Net("net")
-    net.Python(function, **options)(list(inputs), list(outputs))
-    return net
-
-
-def run_on(session: Session, node: str, runnable: Any, **options: Any) -> None:
-    with Node(node):
-        session.run(runnable, **options)
 
 
 def run_script(tmp_path: Path, text: str) -> str:

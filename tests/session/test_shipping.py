@@ -39,6 +39,39 @@ def test_one_within_a_nested_net_is_named_too():
         ProcessSession.compile(net)
 
 
+def building(x, lock, *rest, **more):
+    """Builds a function."""
+
+
+class Building:
+    """Its calls have no signature to look at."""
+
+    __signature__ = "none"
+
+    def __call__(self, *args):
+        """Builds a function."""
+
+
+@pytest.mark.parametrize(
+    ("func", "named"),
+    [
+        ((building, (1, threading.Lock())), "argument lock of builder building"),
+        ((building, [1, threading.Lock()], {}), "argument lock of builder building"),
+        ((building, (1,), {"lock": threading.Lock()}), "argument lock of builder building"),
+        ((building, (1, 2, 3, threading.Lock())), "argument 3 of builder building"),
+        ((building, (1, 2), {"key": threading.Lock()}), "argument key of builder building"),
+        ((building, (), {"x": [threading.Lock()]}), "argument x of builder building"),
+        ((Building(), (1, threading.Lock())), "argument 1 of builder <.*Building object"),
+        ((locked(), (1,)), "its variable 'lock'"),
+    ],
+)
+def test_the_argument_of_a_builder_is_named(func, named):
+    net = Net("n")
+    net.Python(func)(["x"], ["y"])
+    with pytest.raises(SerializationError, match=rf"for {named}.* = \S.*, cannot be pickled"):
+        ProcessSession.compile(net)
+
+
 def test_what_is_plain_is_not_pickled_twice():
     net = Net("n")
     net.Const([1.0, 2.0], "x")

@@ -6,6 +6,8 @@ because what a user's code raises need not survive pickling.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import pickle
 from dataclasses import dataclass
 from typing import Any
@@ -58,15 +60,34 @@ def _picklable(value: Any) -> bool:
     return True
 
 
+def _builder_arguments(builder: Any, args: Any = (), kwargs: Any = None) -> list[tuple[str, Any]]:
+    """(what, value) for what the builder of a Python operator's function is called with."""
+    kwargs = kwargs or {}
+    names: list[Any] = [*range(len(args)), *kwargs]
+    values = [*args, *kwargs.values()]
+    try:
+        parameters = [*inspect.signature(builder).parameters.values()]
+    except (TypeError, ValueError):
+        parameters = []  # as of some that are written in C
+    positional = [
+        each.name
+        for each in parameters
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    names[: len(args)] = (positional + names[len(positional) : len(args)])[: len(args)]
+    of = f"of builder {getattr(builder, '__qualname__', repr(builder))}"
+    return [(f"argument {name} {of}", each) for name, each in zip(names, values, strict=True)]
+
+
 def _inside(function: Any) -> list[tuple[str, Any]]:
-    """(what, value) for what a function takes along."""
+    """(what, value) for what a function takes along; see `operators.python` for builders."""
     if isinstance(function, (tuple, list)):
-        found = []
-        for part in function:
-            found += _inside(part)
-            if not callable(part):
-                found.append((f"{part!r}", part))
-        return found
+        if function and callable(function[0]):
+            found = _inside(function[0])
+            with contextlib.suppress(TypeError):
+                found += _builder_arguments(*function)
+            return found
+        return [(f"item {place}", part) for place, part in enumerate(function)]
     code = getattr(function, "__code__", None)
     if code is None:
         bound = getattr(function, "__self__", None)

@@ -80,9 +80,13 @@ def revisions(runnable: Runnable) -> tuple[int, ...]:
     return tuple(part.revision for part in _nets_and_steps(runnable))
 
 
-def _own(definition: Definition) -> bool:
-    """Whether workers know the operator without being told."""
-    return definition.kernel.__module__.startswith("procession.operators.")
+def _check_flow(operator: OperatorDef, definition: Definition) -> None:
+    for name, value in operator.arguments.items():
+        if name in definition.arguments and not isinstance(value, NetDef):
+            raise RunnableTypeError(
+                f"argument {name!r} of operator {signature_of(operator)} is a net to run, given as "
+                f"its message, net.Proto(), not as {value!r}"
+            )
 
 
 class Lowering:
@@ -130,12 +134,14 @@ class Lowering:
     def _operation(self, operator: OperatorDef, net: NetDef, strict: bool) -> Operation:
         try:
             definition = check_operator(operator, strict)
+            if definition.flow:
+                _check_flow(operator, definition)
         except ProcessionError as error:
             error.message += f"\n  in net {net.name!r}"
             if operator.source is not None:
                 error.message += f"\n  added at {describe(operator.source)}"
             raise
-        if not _own(definition):
+        if not definition.own:
             self.definitions[definition.name] = definition
         seed = None
         if "device_option" in operator.__dict__:

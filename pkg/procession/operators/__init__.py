@@ -10,7 +10,7 @@ this package fills `REGISTRY` with those of all families. In reading order:
     normalization, convolution, recurrent, fill, given_fill, random_fill, logic, optimizer,
     flow, control, python
     shape, joining, indexing, lengths, segments, packing, masking, sorting,
-    text, counter, atomic, mapping, cursor, queue
+    text, counter, atomic, mapping, cursor, random_batch, queue
                 the families; in each file an operator stands beside its gradient
     handles     what blobs hold besides tensors: counters, mutexes, timers
 """
@@ -41,6 +41,7 @@ from procession.operators import (  # noqa: F401
     packing,
     python,
     queue,
+    random_batch,
     random_fill,
     recurrent,
     reduction,

@@ -21,24 +21,40 @@ from procession.operators.registry import (
     REQUIRED,
     STOPS,
     Context,
+    Rule,
     Rules,
     alias,
+    described,
     emit,
     operator,
 )
 
 
-@operator("Add", ufunc=np.add, gradient=[emit("AddGradient", "GO0 ~I0 ~I1", "GI0 GI1")])
-def add(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
+def _declare(name: str, function: np.ufunc, gradient: Rule, text: str) -> None:
+    """Make an operator of a NumPy function of two operands, which broadcast."""
+
+    @operator(name, ufunc=function, gradient=[gradient])
+    @described(name, text)
+    def kernel(
+        a: Array,
+        b: Array,
+        *,
+        broadcast: int = 0,
+        axis: int = -1,
+        axis_str: str = "",
+        order: str = "NCHW",
+        out: Array | None = None,
+    ) -> Any:
+        # The types of NumPy's numbers are singletons, as a rule; where not, align() compares.
+        if broadcast or a.dtype is not b.dtype:
+            a, b = align(a, b, broadcast, axis, axis_str, order)
+        return function(a, b, out=out)
+
+
+_declare(
+    "Add",
+    np.add,
+    emit("AddGradient", "GO0 ~I0 ~I1", "GI0 GI1"),
     """A + B, elementwise. Caffe2: Add.
 
     Args:
@@ -49,45 +65,20 @@ def add(
 
     Raises:
         ValueError: The shapes cannot be broadcast together.
-    """
-    # The types of NumPy's numbers are singletons, as a rule; where not, align() compares.
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.add(a, b, out=out)
-
-
-@operator("Sub", ufunc=np.subtract, gradient=[emit("SubGradient", "GO0 ~I0 ~I1", "GI0 GI1")])
-def sub(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """A - B, elementwise; arguments and errors as for Add. Caffe2: Sub."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.subtract(a, b, out=out)
-
-
-@operator("Mul", ufunc=np.multiply, gradient=[emit("MulGradient", "GO0 I0 I1", "GI0 GI1")])
-def mul(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """A * B, elementwise; arguments and errors as for Add. Caffe2: Mul."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.multiply(a, b, out=out)
+    """,
+)
+_declare(
+    "Sub",
+    np.subtract,
+    emit("SubGradient", "GO0 ~I0 ~I1", "GI0 GI1"),
+    "A - B, elementwise; arguments and errors as for Add. Caffe2: Sub.",
+)
+_declare(
+    "Mul",
+    np.multiply,
+    emit("MulGradient", "GO0 I0 I1", "GI0 GI1"),
+    "A * B, elementwise; arguments and errors as for Add. Caffe2: Mul.",
+)
 
 
 @operator("Div", ufunc=np.divide, gradient=[emit("DivGradient", "GO0 ~I0 I1 O0", "GI0 GI1")])

@@ -13,6 +13,7 @@ writes them itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,35 @@ from procession.operators.handles import expect
 from procession.operators.registry import REQUIRED, STOPS, WRITTEN, Context, operator
 
 
-def _truth(value: Any, operator: str, name: str) -> bool:
-    """What a condition says."""
+@dataclass(frozen=True)
+class Branch:
+    """One net runs or the other, as a bool says."""
+
+    condition: str
+    """The blob that it is in."""
+    then_net: Any
+    else_net: Any
+    """None: nothing runs."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A net runs as long as a bool is true, which another net may compute each time."""
+
+    condition: str
+    """The blob that it is in."""
+    before: Any
+    """Runs before the bool is looked at; None: nothing does."""
+    body: Any
+
+
+def truth(value: Any, operator: str, name: str) -> bool:
+    """What the condition of an operator says.
+
+    Raises:
+        TypeError: It is no bool.
+        ValueError: It is several, or none.
+    """
     if not isinstance(value, np.ndarray) or value.dtype != np.bool_:
         kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
         raise TypeError(f"{operator}: the condition {name!r} must be a bool, not {kind}")
@@ -34,14 +62,8 @@ def _truth(value: Any, operator: str, name: str) -> bool:
     return bool(value.item())
 
 
-@operator("If", outputs=(0, None))
-def if_(
-    condition: Any,
-    *blobs: Any,
-    then_net: Any = REQUIRED,
-    else_net: Any = None,
-    context: Context,
-) -> Any:
+@operator("If", outputs=(0, None), flow=True)
+def if_(condition: Any, *blobs: Any, then_net: Any = REQUIRED, else_net: Any = None) -> Branch:
     """Run one net if the condition is true, another one, if there is one, if not. Caffe2: If.
 
     Args:
@@ -52,20 +74,11 @@ def if_(
         TypeError: The condition is no bool.
         ValueError: It is several, or none.
     """
-    net = then_net if _truth(condition, "If", context.inputs[0]) else else_net
-    if net is not None:
-        context.run(net)
-    return (WRITTEN,) * len(context.outputs)
+    return Branch(condition, then_net, else_net)
 
 
-@operator("While", outputs=(0, None))
-def while_(
-    condition: Any,
-    *blobs: Any,
-    loop_net: Any = REQUIRED,
-    cond_net: Any = None,
-    context: Context,
-) -> Any:
+@operator("While", outputs=(0, None), flow=True)
+def while_(condition: Any, *blobs: Any, loop_net: Any = REQUIRED, cond_net: Any = None) -> Loop:
     """Run a net again and again, as long as the condition is true. Caffe2: While.
 
     Args:
@@ -77,16 +90,7 @@ def while_(
         TypeError: The condition is no bool.
         ValueError: It is several, or none.
     """
-    name, workspace = context.inputs[0], context.workspace
-    while True:
-        if cond_net is not None:
-            context.run(cond_net)
-        blob = workspace.find(name)
-        if blob is None:
-            raise workspace.not_found(name)
-        if not _truth(blob.value, "While", name):
-            return (WRITTEN,) * len(context.outputs)
-        context.run(loop_net)
+    return Loop(condition, cond_net, loop_net)
 
 
 class WorkspaceStack:
@@ -233,7 +237,7 @@ def do(
     context.run(net, scope)
     if copy_external_blobs and not is_gradient_op:
         scope.keep_copies(forward)
-    return (WRITTEN,) * len(context.outputs)
+    return WRITTEN
 
 
 @operator("CreateScope", gradient=STOPS)

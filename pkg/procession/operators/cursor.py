@@ -10,6 +10,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from procession.operators.arrays import Array
 from procession.operators.handles import expect
 from procession.operators.registry import REQUIRED, operator
@@ -17,7 +19,12 @@ from procession.operators.registry import REQUIRED, operator
 _LENGTHS = "lengths"
 
 
-def _domains(fields: Sequence[str]) -> list[str]:
+def texts(fields: Sequence[str | bytes]) -> list[str]:
+    """Names of columns as they are, though scripts for Caffe2 may hand bytes."""
+    return [field.decode() if isinstance(field, bytes) else field for field in fields]
+
+
+def domains_of(fields: Sequence[str]) -> list[str]:
     """For each column the one whose lengths count its rows, "" for those that nobody counts."""
     counted = [field[: -len(_LENGTHS)] for field in fields if field.split(":")[-1] == _LENGTHS]
     counted = [prefix for prefix in counted if prefix]
@@ -46,11 +53,11 @@ class TreeCursor:
         return f"<TreeCursor {self.offsets}>"
 
 
-def _spans(
+def spans_of(
     fields: Sequence[str], columns: Sequence[Array], offsets: dict[str, int], rows: int
 ) -> dict[str, int]:
     """Domain -> how many of its rows belong to the next `rows` rows of all."""
-    domains = _domains(fields)
+    domains = domains_of(fields)
     spans = {"": rows}
     # A prefix is shorter than what is nested in it.
     for prefix in sorted({domain for domain in domains if domain}, key=len):
@@ -61,19 +68,22 @@ def _spans(
     return spans
 
 
-def _check(fields: Sequence[str], columns: Sequence[Array]) -> int:
+def count_rows(fields: Sequence[str], columns: Sequence[Array]) -> int:
     """How many rows a dataset has.
 
     Raises:
-        ValueError: Its columns do not fit together.
+        ValueError: Its columns do not fit together, or one of them is a single value.
     """
     if len(fields) != len(columns):
         raise ValueError(f"{len(columns)} columns for {len(fields)} names: {list(fields)}")
-    domains = _domains(fields)
+    domains = domains_of(fields)
     if "" not in domains:
         raise ValueError(f"all columns are counted by others: {list(fields)}")
+    for field, column in zip(fields, columns, strict=True):
+        if np.ndim(column) == 0:
+            raise ValueError(f"column {field!r} has no rows: it is a single value")
     rows = len(columns[domains.index("")])
-    spans = _spans(fields, columns, {}, rows)
+    spans = spans_of(fields, columns, {}, rows)
     for field, column, domain in zip(fields, columns, domains, strict=True):
         if len(column) != spans[domain]:
             raise ValueError(f"column {field!r} has {len(column)} rows, not {spans[domain]}")
@@ -87,7 +97,7 @@ def create_tree_cursor(*, fields: Sequence[str] = ()) -> TreeCursor:
     Args:
         fields: The names of the columns.
     """
-    return TreeCursor([field.decode() if isinstance(field, bytes) else field for field in fields])
+    return TreeCursor(texts(fields))
 
 
 @operator("ResetCursor", outputs=0)
@@ -119,13 +129,13 @@ def read_next_batch(
     found = expect(cursor, TreeCursor, "CreateTreeCursor")
     fields = found.fields or [f"field_{index}" for index in range(len(columns))]
     with found.lock:
-        rows = _check(fields, columns) - found.offsets.get("", 0)
+        rows = count_rows(fields, columns) - found.offsets.get("", 0)
         count = min(int(batch_size), rows)
         if enforce_batch_size and count < batch_size:
             count = 0
-        spans = _spans(fields, columns, found.offsets, count)
+        spans = spans_of(fields, columns, found.offsets, count)
         read = []
-        for column, domain in zip(columns, _domains(fields), strict=True):
+        for column, domain in zip(columns, domains_of(fields), strict=True):
             begin = found.offsets.get(domain, 0)
             read.append(column[begin : begin + spans[domain]].copy())
         for domain, span in spans.items():
@@ -143,4 +153,4 @@ def check_dataset_consistency(*columns: Array, fields: Sequence[str] = REQUIRED)
     Raises:
         ValueError: Their numbers of rows do not fit.
     """
-    _check([field.decode() if isinstance(field, bytes) else field for field in fields], columns)
+    count_rows(texts(fields), columns)

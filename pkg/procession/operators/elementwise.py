@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 
 from procession.operators.arrays import Array, floats, store
-from procession.operators.registry import STOPS, emit, operator
+from procession.operators.registry import STOPS, Rules, described, emit, operator
+
+
+def _declare(name: str, function: np.ufunc, text: str, gradient: Rules | None = None) -> None:
+    """Make an operator of a NumPy function whose results are no integers."""
+    raises = "Raises:\n    TypeError: X does not hold floating-point numbers."
+
+    @operator(name, ufunc=function, gradient=gradient)
+    @described(name, f"{text} Caffe2: {name}.\n\n{raises}")
+    def kernel(x: Array, *, out: Array | None = None) -> Any:
+        floats(name, x)
+        return function(x, out=out)
 
 
 @operator("Sign", ufunc=np.sign, gradient=STOPS)
@@ -48,41 +59,18 @@ def sqr(x: Array, *, out: Array | None = None) -> Any:
     return np.multiply(x, x, out=out)
 
 
-@operator(
+_declare(
     "Sqrt",
-    ufunc=np.sqrt,
-    gradient=[emit("Scale", "GO0", "GI0", scale=0.5), emit("Div", "GI0 O0", "GI0")],
+    np.sqrt,
+    "The square root of each number.",
+    [emit("Scale", "GO0", "GI0", scale=0.5), emit("Div", "GI0 O0", "GI0")],
 )
-def sqrt(x: Array, *, out: Array | None = None) -> Any:
-    """The square root of each number. Caffe2: Sqrt.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Sqrt", x)
-    return np.sqrt(x, out=out)
 
 
-@operator("Exp", ufunc=np.exp, gradient=[emit("Mul", "O0 GO0", "GI0")])
-def exp(x: Array, *, out: Array | None = None) -> Any:
-    """The exponential function of each number. Caffe2: Exp.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Exp", x)
-    return np.exp(x, out=out)
+_declare("Exp", np.exp, "The exponential function of each number.", [emit("Mul", "O0 GO0", "GI0")])
 
 
-@operator("Log", ufunc=np.log, gradient=[emit("Div", "GO0 I0", "GI0")])
-def log(x: Array, *, out: Array | None = None) -> Any:
-    """The natural logarithm of each number. Caffe2: Log.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Log", x)
-    return np.log(x, out=out)
+_declare("Log", np.log, "The natural logarithm of each number.", [emit("Div", "GO0 I0", "GI0")])
 
 
 @operator("Abs", ufunc=np.absolute, gradient=[emit("AbsGradient", "I0 GO0", "GI0")])
@@ -137,26 +125,10 @@ def clip_gradient(
     return np.multiply(dy, np.logical_and(y > low, y < high), out=out)
 
 
-@operator("Floor", ufunc=np.floor)
-def floor(x: Array, *, out: Array | None = None) -> Any:
-    """The largest whole number that is not above each number. Caffe2: Floor.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Floor", x)
-    return np.floor(x, out=out)
+_declare("Floor", np.floor, "The largest whole number that is not above each number.")
 
 
-@operator("Ceil", ufunc=np.ceil)
-def ceil(x: Array, *, out: Array | None = None) -> Any:
-    """The smallest whole number that is not below each number. Caffe2: Ceil.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Ceil", x)
-    return np.ceil(x, out=out)
+_declare("Ceil", np.ceil, "The smallest whole number that is not below each number.")
 
 
 @operator("Rsqrt", gradient=[emit("RsqrtGradient", "GO0 O0", "GI0")])
@@ -176,15 +148,12 @@ def rsqrt_gradient(dy: Array, y: Array, *, out: Array | None = None) -> Any:
     return np.multiply(dy, y * y * y * y.dtype.type(-0.5), out=out)
 
 
-@operator("Cbrt", ufunc=np.cbrt, gradient=[emit("CbrtGradient", "GO0 O0", "GI0")])
-def cbrt(x: Array, *, out: Array | None = None) -> Any:
-    """The cube root of each number, negative for a negative one. Caffe2: Cbrt.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Cbrt", x)
-    return np.cbrt(x, out=out)
+_declare(
+    "Cbrt",
+    np.cbrt,
+    "The cube root of each number, negative for a negative one.",
+    [emit("CbrtGradient", "GO0 O0", "GI0")],
+)
 
 
 @operator("CbrtGradient")
@@ -222,15 +191,12 @@ def reciprocal_gradient(y: Array, dy: Array, *, out: Array | None = None) -> Any
     return np.multiply(dy, np.negative(y * y), out=out)
 
 
-@operator("Sin", ufunc=np.sin, gradient=[emit("SinGradient", "I0 GO0", "GI0")])
-def sin(x: Array, *, out: Array | None = None) -> Any:
-    """The sine of each number, an angle in radians. Caffe2: Sin.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Sin", x)
-    return np.sin(x, out=out)
+_declare(
+    "Sin",
+    np.sin,
+    "The sine of each number, an angle in radians.",
+    [emit("SinGradient", "I0 GO0", "GI0")],
+)
 
 
 @operator("SinGradient")
@@ -239,15 +205,12 @@ def sin_gradient(x: Array, dy: Array, *, out: Array | None = None) -> Any:
     return np.multiply(dy, np.cos(x), out=out)
 
 
-@operator("Cos", ufunc=np.cos, gradient=[emit("CosGradient", "I0 GO0", "GI0")])
-def cos(x: Array, *, out: Array | None = None) -> Any:
-    """The cosine of each number, an angle in radians. Caffe2: Cos.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Cos", x)
-    return np.cos(x, out=out)
+_declare(
+    "Cos",
+    np.cos,
+    "The cosine of each number, an angle in radians.",
+    [emit("CosGradient", "I0 GO0", "GI0")],
+)
 
 
 @operator("CosGradient")
@@ -256,15 +219,12 @@ def cos_gradient(x: Array, dy: Array, *, out: Array | None = None) -> Any:
     return np.multiply(dy, np.negative(np.sin(x)), out=out)
 
 
-@operator("Tan", ufunc=np.tan, gradient=[emit("TanGradient", "I0 GO0", "GI0")])
-def tan(x: Array, *, out: Array | None = None) -> Any:
-    """The tangent of each number, an angle in radians. Caffe2: Tan.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Tan", x)
-    return np.tan(x, out=out)
+_declare(
+    "Tan",
+    np.tan,
+    "The tangent of each number, an angle in radians.",
+    [emit("TanGradient", "I0 GO0", "GI0")],
+)
 
 
 @operator("TanGradient")
@@ -273,15 +233,12 @@ def tan_gradient(x: Array, dy: Array, *, out: Array | None = None) -> Any:
     return np.divide(dy, np.square(np.cos(x)), out=out)
 
 
-@operator("Asin", ufunc=np.arcsin, gradient=[emit("AsinGradient", "I0 GO0", "GI0")])
-def asin(x: Array, *, out: Array | None = None) -> Any:
-    """The angle, in radians, whose sine is the number. Caffe2: Asin.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Asin", x)
-    return np.arcsin(x, out=out)
+_declare(
+    "Asin",
+    np.arcsin,
+    "The angle, in radians, whose sine is the number.",
+    [emit("AsinGradient", "I0 GO0", "GI0")],
+)
 
 
 @operator("AsinGradient")
@@ -290,15 +247,12 @@ def asin_gradient(x: Array, dy: Array, *, out: Array | None = None) -> Any:
     return np.divide(dy, np.sqrt(x.dtype.type(1) - x * x), out=out)
 
 
-@operator("Acos", ufunc=np.arccos, gradient=[emit("AcosGradient", "I0 GO0", "GI0")])
-def acos(x: Array, *, out: Array | None = None) -> Any:
-    """The angle, in radians, whose cosine is the number. Caffe2: Acos.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Acos", x)
-    return np.arccos(x, out=out)
+_declare(
+    "Acos",
+    np.arccos,
+    "The angle, in radians, whose cosine is the number.",
+    [emit("AcosGradient", "I0 GO0", "GI0")],
+)
 
 
 @operator("AcosGradient")
@@ -307,15 +261,12 @@ def acos_gradient(x: Array, dy: Array, *, out: Array | None = None) -> Any:
     return np.divide(np.negative(dy), np.sqrt(x.dtype.type(1) - x * x), out=out)
 
 
-@operator("Atan", ufunc=np.arctan, gradient=[emit("AtanGradient", "I0 GO0", "GI0")])
-def atan(x: Array, *, out: Array | None = None) -> Any:
-    """The angle, in radians, whose tangent is the number. Caffe2: Atan.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Atan", x)
-    return np.arctan(x, out=out)
+_declare(
+    "Atan",
+    np.arctan,
+    "The angle, in radians, whose tangent is the number.",
+    [emit("AtanGradient", "I0 GO0", "GI0")],
+)
 
 
 @operator("AtanGradient")
@@ -324,15 +275,9 @@ def atan_gradient(x: Array, dy: Array, *, out: Array | None = None) -> Any:
     return np.divide(dy, x.dtype.type(1) + x * x, out=out)
 
 
-@operator("Sinh", ufunc=np.sinh, gradient=[emit("SinhGradient", "GO0 I0", "GI0")])
-def sinh(x: Array, *, out: Array | None = None) -> Any:
-    """The hyperbolic sine of each number. Caffe2: Sinh.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Sinh", x)
-    return np.sinh(x, out=out)
+_declare(
+    "Sinh", np.sinh, "The hyperbolic sine of each number.", [emit("SinhGradient", "GO0 I0", "GI0")]
+)
 
 
 @operator("SinhGradient")
@@ -341,15 +286,12 @@ def sinh_gradient(dy: Array, x: Array, *, out: Array | None = None) -> Any:
     return np.multiply(dy, np.cosh(x), out=out)
 
 
-@operator("Cosh", ufunc=np.cosh, gradient=[emit("CoshGradient", "GO0 I0", "GI0")])
-def cosh(x: Array, *, out: Array | None = None) -> Any:
-    """The hyperbolic cosine of each number. Caffe2: Cosh.
-
-    Raises:
-        TypeError: X does not hold floating-point numbers.
-    """
-    floats("Cosh", x)
-    return np.cosh(x, out=out)
+_declare(
+    "Cosh",
+    np.cosh,
+    "The hyperbolic cosine of each number.",
+    [emit("CoshGradient", "GO0 I0", "GI0")],
+)
 
 
 @operator("CoshGradient")

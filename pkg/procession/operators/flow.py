@@ -114,7 +114,7 @@ def free(first: Any, *others: Any, context: Context) -> Any:
         )
     for name in dict.fromkeys(context.inputs):
         context.workspace.remove_blob(name)
-    return (WRITTEN,) * len(context.outputs)
+    return WRITTEN
 
 
 @operator("GetAllBlobNames")

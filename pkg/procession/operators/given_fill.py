@@ -14,7 +14,7 @@ import numpy as np
 from procession.operators.arrays import Array
 from procession.operators.datatype import numpy_dtype
 from procession.operators.fill import fill_shape, typed
-from procession.operators.registry import REQUIRED, STOPS, operator
+from procession.operators.registry import REQUIRED, STOPS, described, operator
 
 
 def _given(
@@ -58,100 +58,28 @@ def given_tensor_fill(
     return _given(x, values, dtype, shape, extra_shape, input_as_shape)
 
 
-@operator("GivenTensorDoubleFill", constant=True, gradient=STOPS)
-def given_tensor_double_fill(
-    x: Array | None = None,
-    *,
-    values: Any = REQUIRED,
-    shape: Sequence[int] = (),
-    extra_shape: Sequence[int] = (),
-    input_as_shape: bool = False,
-) -> Array:
-    """The given `values` as float64; otherwise as GivenTensorFill.
+def _declare(name: str, dtype: str, made: str) -> None:
+    """Make an operator for one data type; `made` says in its text what it makes."""
 
-    Caffe2: GivenTensorDoubleFill.
-    """
-    return _given(x, values, "double", shape, extra_shape, input_as_shape)
-
-
-@operator("GivenTensorIntFill", constant=True, gradient=STOPS)
-def given_tensor_int_fill(
-    x: Array | None = None,
-    *,
-    values: Any = REQUIRED,
-    shape: Sequence[int] = (),
-    extra_shape: Sequence[int] = (),
-    input_as_shape: bool = False,
-) -> Array:
-    """The given `values` as int32; otherwise as GivenTensorFill.
-
-    Caffe2: GivenTensorIntFill.
-    """
-    return _given(x, values, "int32", shape, extra_shape, input_as_shape)
+    @operator(name, constant=True, gradient=STOPS)
+    @described(name, f"The given {made}; otherwise as GivenTensorFill.\n\nCaffe2: {name}.")
+    def kernel(
+        x: Array | None = None,
+        *,
+        values: Any = REQUIRED,
+        shape: Sequence[int] = (),
+        extra_shape: Sequence[int] = (),
+        input_as_shape: bool = False,
+    ) -> Array:
+        return _given(x, values, dtype, shape, extra_shape, input_as_shape)
 
 
-@operator("GivenTensorInt64Fill", constant=True, gradient=STOPS)
-def given_tensor_int64_fill(
-    x: Array | None = None,
-    *,
-    values: Any = REQUIRED,
-    shape: Sequence[int] = (),
-    extra_shape: Sequence[int] = (),
-    input_as_shape: bool = False,
-) -> Array:
-    """The given `values` as int64; otherwise as GivenTensorFill.
-
-    Caffe2: GivenTensorInt64Fill.
-    """
-    return _given(x, values, "int64", shape, extra_shape, input_as_shape)
-
-
-@operator("GivenTensorBoolFill", constant=True, gradient=STOPS)
-def given_tensor_bool_fill(
-    x: Array | None = None,
-    *,
-    values: Any = REQUIRED,
-    shape: Sequence[int] = (),
-    extra_shape: Sequence[int] = (),
-    input_as_shape: bool = False,
-) -> Array:
-    """The given `values` as bools; otherwise as GivenTensorFill.
-
-    Caffe2: GivenTensorBoolFill.
-    """
-    return _given(x, values, "bool", shape, extra_shape, input_as_shape)
-
-
-@operator("GivenTensorStringFill", constant=True, gradient=STOPS)
-def given_tensor_string_fill(
-    x: Array | None = None,
-    *,
-    values: Any = REQUIRED,
-    shape: Sequence[int] = (),
-    extra_shape: Sequence[int] = (),
-    input_as_shape: bool = False,
-) -> Array:
-    """The given `values`, strings, in an array of objects; otherwise as GivenTensorFill.
-
-    Caffe2: GivenTensorStringFill.
-    """
-    return _given(x, values, "string", shape, extra_shape, input_as_shape)
-
-
-@operator("GivenTensorInt16Fill", constant=True, gradient=STOPS)
-def given_tensor_int16_fill(
-    x: Array | None = None,
-    *,
-    values: Any = REQUIRED,
-    shape: Sequence[int] = (),
-    extra_shape: Sequence[int] = (),
-    input_as_shape: bool = False,
-) -> Array:
-    """The given `values` as int16; otherwise as GivenTensorFill.
-
-    Caffe2: GivenTensorInt16Fill.
-    """
-    return _given(x, values, "int16", shape, extra_shape, input_as_shape)
+_declare("GivenTensorDoubleFill", "double", "`values` as float64")
+_declare("GivenTensorIntFill", "int32", "`values` as int32")
+_declare("GivenTensorInt64Fill", "int64", "`values` as int64")
+_declare("GivenTensorBoolFill", "bool", "`values` as bools")
+_declare("GivenTensorStringFill", "string", "`values`, strings, in an array of objects")
+_declare("GivenTensorInt16Fill", "int16", "`values` as int16")
 
 
 @operator("GivenTensorByteStringToUInt8Fill", constant=True, gradient=STOPS)

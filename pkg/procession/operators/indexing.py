@@ -306,10 +306,15 @@ def _columns(mask: Sequence[int], indices: Array) -> tuple[Array, Array]:
     """For every index: whether `mask` has it, and where."""
     wanted = np.array(integers(mask, "mask"), np.int64)
     order = np.argsort(wanted, kind="stable")
-    found = np.searchsorted(wanted, indices, sorter=order)
-    column = order[np.minimum(found, max(wanted.size - 1, 0))] if wanted.size else found
-    present = wanted[column] == indices if wanted.size else np.zeros(indices.shape, np.bool_)
-    return present, column
+    ordered = wanted[order]
+    if not wanted.size or ordered[0] < 0 or (ordered[1:] == ordered[:-1]).any():
+        raise ValueError(
+            f"mask lists the ids that get a column: at least one, each once, none of them "
+            f"negative, not {wanted.tolist()}"
+        )
+    found = np.searchsorted(ordered, indices)
+    column = order[np.minimum(found, wanted.size - 1)]
+    return wanted[column] == indices, column
 
 
 def _examples(lengths: Array | None, count: int) -> Array:
@@ -341,16 +346,20 @@ def sparse_to_dense_mask(
     """For each example, the values of chosen ids, in columns. Caffe2: SparseToDenseMask.
 
     An id that an example does not have gets the default value; ids that are not in `mask` are
-    left out. Without lengths all is one example, and the result has no dimension for it. The
-    second output says which values were there.
+    left out, and so are invalid ones: those that are negative, or the largest number of their
+    type. Without lengths all is one example, and the result has no dimension for it. The second
+    output says which values were there.
 
     Args:
-        mask: The ids, in the order of the columns.
+        mask: The ids, in the order of the columns: at least one, none of them twice or negative.
         return_presence_mask: There is a second output.
-        max_skipped_indices: Means nothing; there is no limit to ids that are left out.
+        max_skipped_indices: There must be fewer examples with invalid ids than that, in all runs
+            of the operator together; so with 0 there must be no example at all. A negative number
+            is no limit.
 
     Raises:
-        ValueError: The shapes do not fit, or the number of outputs.
+        ValueError: The shapes do not fit, or the number of outputs; `mask` is none; or there are
+            too many examples with invalid ids.
     """
     if values.shape[:1] != indices.shape or default.shape != values.shape[1:]:
         raise ValueError(
@@ -362,6 +371,15 @@ def sparse_to_dense_mask(
     example = _examples(lengths, indices.size)
     found, column = _columns(mask, indices)
     rows = 1 if lengths is None else lengths.size
+    invalid = (indices < 0) | (indices == np.iinfo(indices.dtype).max)
+    skipped = context.state.get("skipped", 0) + len(set(example[invalid].tolist()))
+    context.state["skipped"] = skipped
+    if rows and 0 <= max_skipped_indices <= skipped:
+        raise ValueError(
+            f"SparseToDenseMask: {skipped} examples with invalid ids so far, such as "
+            f"{indices[invalid][:3].tolist()} in this run, and with "
+            f"max_skipped_indices={max_skipped_indices} there must be fewer than that"
+        )
     present = np.zeros((rows, len(mask)), np.bool_)
     dense = np.empty((rows, len(mask), *default.shape), values.dtype)
     dense[...] = default

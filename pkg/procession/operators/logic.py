@@ -12,217 +12,109 @@ import numpy as np
 
 from procession.operators.arrays import Array, align, floats, promote, store, text
 from procession.operators.datatype import numpy_dtype
-from procession.operators.registry import REQUIRED, STOPS, operator
+from procession.operators.registry import REQUIRED, STOPS, described, operator
+
+_BOOL = np.dtype(np.bool_)
+
+
+def _check_bool(operator: str, *inputs: Any) -> None:
+    for place, value in enumerate(inputs):
+        kind = getattr(value, "dtype", type(value).__name__)
+        if kind != _BOOL:
+            raise TypeError(
+                f"{operator} takes truth values (bool), and its input {place} is {kind}: compare "
+                f"it with something first (NE with 0, say), or Cast it to bool"
+            )
 
 
 @operator("Not", ufunc=np.logical_not, gradient=STOPS)
 def not_(x: Array, *, out: Array | None = None) -> Any:
-    """True where X is false or 0. Caffe2: Not."""
+    """True where X is false. Caffe2: Not.
+
+    Raises:
+        TypeError: X is not of bool.
+    """
+    if x.dtype is not _BOOL:
+        _check_bool("Not", x)
     return np.logical_not(x, out=out)
 
 
-@operator("EQ", ufunc=np.equal, gradient=STOPS)
-def eq(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where A equals B; arguments and errors as for Add. Caffe2: EQ."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.equal(a, b, out=out)
+def _declare(name: str, function: np.ufunc, text: str) -> None:
+    """Make an operator of a NumPy function of two operands, which broadcast."""
+
+    @operator(name, ufunc=function, gradient=STOPS)
+    @described(name, f"{text} Caffe2: {name}.")
+    def kernel(
+        a: Array,
+        b: Array,
+        *,
+        broadcast: int = 0,
+        axis: int = -1,
+        axis_str: str = "",
+        order: str = "NCHW",
+        out: Array | None = None,
+    ) -> Any:
+        if broadcast or a.dtype is not b.dtype:
+            a, b = align(a, b, broadcast, axis, axis_str, order)
+        return function(a, b, out=out)
 
 
-@operator("NE", ufunc=np.not_equal, gradient=STOPS)
-def ne(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where A does not equal B; arguments and errors as for Add. Caffe2: NE."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.not_equal(a, b, out=out)
+_declare("EQ", np.equal, "True where A equals B; arguments and errors as for Add.")
+_declare("NE", np.not_equal, "True where A does not equal B; arguments and errors as for Add.")
+_declare("LT", np.less, "True where A is less than B; arguments and errors as for Add.")
+_declare("LE", np.less_equal, "True where A is B or less than B; arguments and errors as for Add.")
+_declare("GT", np.greater, "True where A is greater than B; arguments and errors as for Add.")
+_declare(
+    "GE", np.greater_equal, "True where A is B or greater than B; arguments and errors as for Add."
+)
 
 
-@operator("LT", ufunc=np.less, gradient=STOPS)
-def lt(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where A is less than B; arguments and errors as for Add. Caffe2: LT."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.less(a, b, out=out)
+def _declare_logic(name: str, function: np.ufunc, text: str) -> None:
+    """Make an operator of a NumPy function of two truth values."""
+    raises = (
+        "Raises:\n    TypeError: A or B is not of bool.\n"
+        "    ValueError: The shapes do not fit together, see Add."
+    )
+
+    @operator(name, ufunc=function, gradient=STOPS)
+    @described(name, f"{text} Caffe2: {name}.\n\n{raises}")
+    def kernel(
+        a: Array,
+        b: Array,
+        *,
+        broadcast: int = 0,
+        axis: int = -1,
+        axis_str: str = "",
+        order: str = "NCHW",
+        out: Array | None = None,
+    ) -> Any:
+        if broadcast or a.dtype is not _BOOL or b.dtype is not _BOOL:
+            _check_bool(name, a, b)
+            a, b = align(a, b, broadcast, axis, axis_str, order)
+        return function(a, b, out=out)
 
 
-@operator("LE", ufunc=np.less_equal, gradient=STOPS)
-def le(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where A is B or less than B; arguments and errors as for Add. Caffe2: LE."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.less_equal(a, b, out=out)
+_declare_logic("And", np.logical_and, "True where both A and B are; arguments as for Add.")
+_declare_logic("Or", np.logical_or, "True where A or B is, or both; arguments as for Add.")
+_declare_logic(
+    "Xor", np.logical_xor, "True where one of A and B is, but not both; arguments as for Add."
+)
 
-
-@operator("GT", ufunc=np.greater, gradient=STOPS)
-def gt(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where A is greater than B; arguments and errors as for Add. Caffe2: GT."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.greater(a, b, out=out)
-
-
-@operator("GE", ufunc=np.greater_equal, gradient=STOPS)
-def ge(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where A is B or greater than B; arguments and errors as for Add. Caffe2: GE."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.greater_equal(a, b, out=out)
-
-
-@operator("And", ufunc=np.logical_and, gradient=STOPS)
-def and_(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where both A and B are; arguments and errors as for Add. Caffe2: And."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.logical_and(a, b, out=out)
-
-
-@operator("Or", ufunc=np.logical_or, gradient=STOPS)
-def or_(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where A or B is, or both; arguments and errors as for Add. Caffe2: Or."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.logical_or(a, b, out=out)
-
-
-@operator("Xor", ufunc=np.logical_xor, gradient=STOPS)
-def xor(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """True where one of A and B is, but not both; arguments and errors as for Add. Caffe2: Xor."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.logical_xor(a, b, out=out)
-
-
-@operator("BitwiseAnd", gradient=STOPS)
-def bitwise_and(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """The bits that both A and B have; integers or bools, otherwise as Add. Caffe2: BitwiseAnd."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.bitwise_and(a, b, out=out)
-
-
-@operator("BitwiseOr", gradient=STOPS)
-def bitwise_or(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """The bits that A or B has, or both; integers or bools, otherwise as Add. Caffe2: BitwiseOr."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.bitwise_or(a, b, out=out)
-
-
-@operator("BitwiseXor", gradient=STOPS)
-def bitwise_xor(
-    a: Array,
-    b: Array,
-    *,
-    broadcast: int = 0,
-    axis: int = -1,
-    axis_str: str = "",
-    order: str = "NCHW",
-    out: Array | None = None,
-) -> Any:
-    """The bits that one of A and B has; integers or bools, otherwise as Add. Caffe2: BitwiseXor."""
-    if broadcast or a.dtype is not b.dtype:
-        a, b = align(a, b, broadcast, axis, axis_str, order)
-    return np.bitwise_xor(a, b, out=out)
+_declare(
+    "BitwiseAnd",
+    np.bitwise_and,
+    "The bits that both A and B have; integers or bools, otherwise as Add.",
+)
+_declare(
+    "BitwiseOr",
+    np.bitwise_or,
+    "The bits that A or B has, or both; integers or bools, otherwise as Add.",
+)
+_declare(
+    "BitwiseXor",
+    np.bitwise_xor,
+    "The bits that one of A and B has; integers or bools, otherwise as Add.",
+)
 
 
 @operator("IsNaN", gradient=STOPS)

@@ -24,13 +24,18 @@ def _interval(low: float, high: float) -> None:
         raise ValueError(f"min={low} is not below max={high}")
 
 
-def _from_inputs(full: Shape, low: float, high: float) -> Shape:
-    """The shape when the interval comes from inputs: no rows if there is nothing in it."""
-    if low <= high:
+def _drawn(full: Shape, low: float, high: float, from_inputs: bool) -> Shape:
+    """The shape of what is drawn: no rows if the interval comes from inputs and is empty.
+
+    Raises:
+        ValueError: There is nothing in the interval, and no rows to leave out.
+    """
+    if from_inputs and low <= high:
         return full
-    if not full:
-        _interval(low, high)
-    return (0, *full[1:])
+    if from_inputs and full:
+        return (0, *full[1:])
+    _interval(low, high)
+    return full
 
 
 @operator("UniformFill", gradient=STOPS)
@@ -58,10 +63,7 @@ def uniform_fill(
     least = min if low is None else number(low, "min")
     most = max if high is None else number(high, "max")
     full = fill_shape(x, shape, extra_shape, input_as_shape)
-    if high is None:
-        _interval(least, most)
-    else:
-        full = _from_inputs(full, least, most)
+    full = _drawn(full, least, most, high is not None)
     return np.asarray(
         rng.random(full, dtype=np.float32) * np.float32(most - least) + np.float32(least)
     )
@@ -87,10 +89,7 @@ def uniform_int_fill(
     least = min if low is None else int(number(low, "min"))
     most = max if high is None else int(number(high, "max"))
     full = fill_shape(x, shape, extra_shape, input_as_shape)
-    if high is None:
-        _interval(least, most)
-    else:
-        full = _from_inputs(full, least, most)
+    full = _drawn(full, least, most, high is not None)
     if least > most:
         return np.zeros(full, np.int32)
     return np.asarray(rng.integers(least, most, size=full, dtype=np.int32, endpoint=True))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from procession.operators.arrays import Array, floats, store
-from procession.operators.registry import Rules, emit, operator
+from procession.operators.registry import Rules, described, emit, operator
 
 
 def _cut(x: Array, lengths: Array | None, dimensions: int, front: bool) -> tuple[Array, int]:
@@ -99,136 +99,47 @@ def _lengths_rules(gradient: str, symbols: str, inputs: int, arguments: Mapping[
     return [emit(gradient, symbols + (" I1" if inputs == 2 else ""), "GI0")]
 
 
-@operator("ReduceFrontSum", gradient=partial(_lengths_rules, "ReduceFrontSumGradient", "GO0 ~I0"))
-def reduce_front_sum(
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Any:
-    """The sum over the first `num_reduce_dim` dimensions. Caffe2: ReduceFrontSum.
+def _declare_sum(name: str, gradient: str, front: bool, average: bool) -> None:
+    """Make the operators of a sum, or of an average, and of its gradient."""
+    made, ends = "average" if average else "sum", "first" if front else "last"
+    note = "That of nothing is 0; that of integers is cut to one.\n\n" if average else ""
 
-    Raises:
-        ValueError: X has fewer dimensions, or the lengths do not fit.
-    """
-    return _sum(x, lengths, num_reduce_dim, True, False, out)
+    @operator(name, gradient=partial(_lengths_rules, gradient, "GO0 ~I0"))
+    @described(
+        name,
+        f"The {made} over the {ends} `num_reduce_dim` dimensions. Caffe2: {name}.\n\n{note}"
+        "Raises:\n    ValueError: X has fewer dimensions, or the lengths do not fit.",
+    )
+    def kernel(
+        x: Array,
+        lengths: Array | None = None,
+        *,
+        num_reduce_dim: int = 1,
+        out: Array | None = None,
+    ) -> Any:
+        return _sum(x, lengths, num_reduce_dim, front, average, out)
 
-
-@operator("ReduceFrontSumGradient")
-def reduce_front_sum_gradient(
-    dy: Array,
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Array:
-    """The gradient of X from that of the sum over it. Caffe2: ReduceFrontSumGradient.
-
-    A vector of int64 in place of X is the shape of X.
-    """
-    return _sum_gradient(dy, x, lengths, num_reduce_dim, True, False, out)
-
-
-@operator("ReduceFrontMean", gradient=partial(_lengths_rules, "ReduceFrontMeanGradient", "GO0 ~I0"))
-def reduce_front_mean(
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Any:
-    """The average over the first `num_reduce_dim` dimensions. Caffe2: ReduceFrontMean.
-
-    That of nothing is 0; that of integers is cut to one.
-
-    Raises:
-        ValueError: X has fewer dimensions, or the lengths do not fit.
-    """
-    return _sum(x, lengths, num_reduce_dim, True, True, out)
+    @operator(gradient)
+    @described(
+        gradient,
+        f"The gradient of X from that of the {made} over it. Caffe2: {gradient}.\n\n"
+        "A vector of int64 in place of X is the shape of X.",
+    )
+    def gradient_kernel(
+        dy: Array,
+        x: Array,
+        lengths: Array | None = None,
+        *,
+        num_reduce_dim: int = 1,
+        out: Array | None = None,
+    ) -> Array:
+        return _sum_gradient(dy, x, lengths, num_reduce_dim, front, average, out)
 
 
-@operator("ReduceFrontMeanGradient")
-def reduce_front_mean_gradient(
-    dy: Array,
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Array:
-    """The gradient of X from that of the average over it. Caffe2: ReduceFrontMeanGradient.
-
-    A vector of int64 in place of X is the shape of X.
-    """
-    return _sum_gradient(dy, x, lengths, num_reduce_dim, True, True, out)
-
-
-@operator("ReduceBackSum", gradient=partial(_lengths_rules, "ReduceBackSumGradient", "GO0 ~I0"))
-def reduce_back_sum(
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Any:
-    """The sum over the last `num_reduce_dim` dimensions. Caffe2: ReduceBackSum.
-
-    Raises:
-        ValueError: X has fewer dimensions, or the lengths do not fit.
-    """
-    return _sum(x, lengths, num_reduce_dim, False, False, out)
-
-
-@operator("ReduceBackSumGradient")
-def reduce_back_sum_gradient(
-    dy: Array,
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Array:
-    """The gradient of X from that of the sum over it. Caffe2: ReduceBackSumGradient.
-
-    A vector of int64 in place of X is the shape of X.
-    """
-    return _sum_gradient(dy, x, lengths, num_reduce_dim, False, False, out)
-
-
-@operator("ReduceBackMean", gradient=partial(_lengths_rules, "ReduceBackMeanGradient", "GO0 ~I0"))
-def reduce_back_mean(
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Any:
-    """The average over the last `num_reduce_dim` dimensions. Caffe2: ReduceBackMean.
-
-    That of nothing is 0; that of integers is cut to one.
-
-    Raises:
-        ValueError: X has fewer dimensions, or the lengths do not fit.
-    """
-    return _sum(x, lengths, num_reduce_dim, False, True, out)
-
-
-@operator("ReduceBackMeanGradient")
-def reduce_back_mean_gradient(
-    dy: Array,
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Array:
-    """The gradient of X from that of the average over it. Caffe2: ReduceBackMeanGradient.
-
-    A vector of int64 in place of X is the shape of X.
-    """
-    return _sum_gradient(dy, x, lengths, num_reduce_dim, False, True, out)
+_declare_sum("ReduceFrontSum", "ReduceFrontSumGradient", front=True, average=False)
+_declare_sum("ReduceFrontMean", "ReduceFrontMeanGradient", front=True, average=True)
+_declare_sum("ReduceBackSum", "ReduceBackSumGradient", front=False, average=False)
+_declare_sum("ReduceBackMean", "ReduceBackMeanGradient", front=False, average=True)
 
 
 def _max(x: Array, lengths: Array | None, dimensions: int, front: bool, out: Array | None) -> Any:
@@ -261,64 +172,43 @@ def _max_gradient(
     return store(dx.reshape(x.shape), dy.dtype, out)
 
 
-@operator("ReduceFrontMax", gradient=partial(_lengths_rules, "ReduceFrontMaxGradient", "GO0 I0 O0"))
-def reduce_front_max(
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Any:
-    """The largest over the first `num_reduce_dim` dimensions, 0 of none. Caffe2: ReduceFrontMax.
+def _declare_max(name: str, gradient: str, front: bool) -> None:
+    """Make the operators of a largest number and of its gradient."""
+    ends = "first" if front else "last"
 
-    Raises:
-        ValueError: X has fewer dimensions, or the lengths do not fit, or one is 0.
-    """
-    return _max(x, lengths, num_reduce_dim, True, out)
+    @operator(name, gradient=partial(_lengths_rules, gradient, "GO0 I0 O0"))
+    @described(
+        name,
+        f"The largest over the {ends} `num_reduce_dim` dimensions, 0 of none. Caffe2: {name}.\n\n"
+        "Raises:\n    ValueError: X has fewer dimensions, or the lengths do not fit, or one is 0.",
+    )
+    def kernel(
+        x: Array,
+        lengths: Array | None = None,
+        *,
+        num_reduce_dim: int = 1,
+        out: Array | None = None,
+    ) -> Any:
+        return _max(x, lengths, num_reduce_dim, front, out)
 
-
-@operator("ReduceFrontMaxGradient")
-def reduce_front_max_gradient(
-    dy: Array,
-    x: Array,
-    y: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Array:
-    """The gradient of X: dY wherever X is the largest number Y. Caffe2: ReduceFrontMaxGradient."""
-    return _max_gradient(dy, x, y, lengths, num_reduce_dim, True, out)
-
-
-@operator("ReduceBackMax", gradient=partial(_lengths_rules, "ReduceBackMaxGradient", "GO0 I0 O0"))
-def reduce_back_max(
-    x: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Any:
-    """The largest over the last `num_reduce_dim` dimensions, 0 of none. Caffe2: ReduceBackMax.
-
-    Raises:
-        ValueError: X has fewer dimensions, or the lengths do not fit, or one is 0.
-    """
-    return _max(x, lengths, num_reduce_dim, False, out)
+    @operator(gradient)
+    @described(
+        gradient, f"The gradient of X: dY wherever X is the largest number Y. Caffe2: {gradient}."
+    )
+    def gradient_kernel(
+        dy: Array,
+        x: Array,
+        y: Array,
+        lengths: Array | None = None,
+        *,
+        num_reduce_dim: int = 1,
+        out: Array | None = None,
+    ) -> Array:
+        return _max_gradient(dy, x, y, lengths, num_reduce_dim, front, out)
 
 
-@operator("ReduceBackMaxGradient")
-def reduce_back_max_gradient(
-    dy: Array,
-    x: Array,
-    y: Array,
-    lengths: Array | None = None,
-    *,
-    num_reduce_dim: int = 1,
-    out: Array | None = None,
-) -> Array:
-    """The gradient of X: dY wherever X is the largest number Y. Caffe2: ReduceBackMaxGradient."""
-    return _max_gradient(dy, x, y, lengths, num_reduce_dim, False, out)
+_declare_max("ReduceFrontMax", "ReduceFrontMaxGradient", front=True)
+_declare_max("ReduceBackMax", "ReduceBackMaxGradient", front=False)
 
 
 @operator("ReduceTailSum")

@@ -20,13 +20,17 @@ Three keyword-only names are not arguments but requests to whoever runs the kern
            ignore `out` and return something else.
 `rng`      a `numpy.random.Generator`, the operator's own (see `Net.set_rand_seed`).
 `context`  a `Context`: the blobs' names, the workspace, a way to run nets that are arguments.
-           Only for operators that are about those, such as Print, Python and If.
+           Only for operators that are about those, such as Print, Python and Do.
 
 A kernel returns one value (a NumPy scalar will do for one without dimensions), a tuple when it
 has several outputs, None when it has none. What it returns is given away: never an input, nor a
 view of one, unless it is `out`. It must not write into its inputs. A handle, such as a counter, is
 another matter: changing it is what it is for. In the place of an output that the kernel has stored
-through the workspace itself, it returns `WRITTEN`.
+through the workspace itself, or of all outputs, it returns `WRITTEN`.
+
+The function of a *flow* operator (`flow=True`) is no kernel: it is called once, with the names of
+the inputs in the place of their values, and says which nets among the arguments run, and when (see
+`procession.operators.control`).
 
 A gradient is a table of rules over the symbols I0, O0 (the forward operator's inputs and
 outputs), GO0 (gradients of its outputs) and GI0 (gradients of its inputs, to be made),
@@ -105,7 +109,7 @@ STOPS: Rules = ()
 """A gradient for operators through which nothing flows back."""
 
 WRITTEN: Any = _Written.WRITTEN
-"""What a kernel returns for an output that it stored itself, while it held a lock."""
+"""What a kernel returns for what it stored itself: one output, or all."""
 
 _SYMBOL = re.compile(r"(?:(?:I|O|GO|GI)\d+|GI\d+_(?:indices|values))\Z")
 
@@ -168,6 +172,8 @@ class Definition:
     """What may be called in the kernel's place: see `operator`."""
     constant: bool = False
     """Whether the result is always the same: see `operator`."""
+    flow: bool = False
+    """Whether `kernel` says which nets run, instead of computing anything: see `operator`."""
 
     def rules(
         self, inputs: int, arguments: Mapping[str, Any], outputs: int | None = None
@@ -182,10 +188,21 @@ class Definition:
             return self.gradient(inputs, {**self.arguments, **counted, **arguments})
         return self.gradient
 
+    @property
+    def own(self) -> bool:
+        """Whether it is one of Procession's, which workers know without being told."""
+        return self.kernel.__module__.startswith("procession.operators.")
+
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.own and REGISTRY.get(self.name) is self:
+            return _registered, (self.name,)
         # Arguments are a mapping proxy, which does not pickle.
         state = {**self.__dict__, "arguments": dict(self.arguments)}
         return _rebuild, (state,)
+
+
+def _registered(name: str) -> Definition:
+    return REGISTRY[name]
 
 
 def _rebuild(state: dict[str, Any]) -> Definition:
@@ -200,6 +217,7 @@ def define(
     gradient: Rules | GradientFunction | None = None,
     ufunc: Callable[..., Any] | None = None,
     constant: bool = False,
+    flow: bool = False,
 ) -> Definition:
     """Read a kernel's signature into a `Definition`, without registering it."""
     least, most, names = 0, 0, []
@@ -229,6 +247,8 @@ def define(
         raise TypeError(f"operator {name}: `ufunc` is for kernels that take `out`")
     if constant and ((fewest, many) != (1, 1) or requests & {"rng", "context"}):
         raise TypeError(f"operator {name}: `constant` is for what has one output, which is fixed")
+    if flow and requests:
+        raise TypeError(f"operator {name}: `flow` is for what runs nets, and asks for nothing")
     return Definition(
         name=name,
         kernel=kernel,
@@ -243,6 +263,7 @@ def define(
         requests=frozenset(requests),
         ufunc=ufunc,
         constant=constant,
+        flow=flow,
     )
 
 
@@ -318,6 +339,7 @@ def operator(
     gradient: Rules | GradientFunction | None = None,
     ufunc: Callable[..., Any] | None = None,
     constant: bool = False,
+    flow: bool = False,
 ) -> Callable[[Kernel], Kernel]:
     """Register the decorated kernel as an operator; the kernel itself is returned unchanged.
 
@@ -330,6 +352,7 @@ def operator(
             then called with the inputs and `out`, instead of the kernel.
         constant: Without inputs, the result follows from the arguments alone. It is then computed
             once and copied from there on.
+        flow: The function computes nothing: given the inputs' names, it says which nets run.
 
     Raises:
         ValueError: The name is taken.
@@ -338,9 +361,30 @@ def operator(
 
     def register(kernel: Kernel) -> Kernel:
         definition = define(
-            name, kernel, outputs=outputs, gradient=gradient, ufunc=ufunc, constant=constant
+            name,
+            kernel,
+            outputs=outputs,
+            gradient=gradient,
+            ufunc=ufunc,
+            constant=constant,
+            flow=flow,
         )
         REGISTRY.add(definition)
         return kernel
 
     return register
+
+
+def described(name: str, documentation: str) -> Callable[[Kernel], Kernel]:
+    """Give a kernel that a function made its own name, and the text that tells it from the others.
+
+    For families whose members differ in a value only, e.g. a NumPy function. It stands below
+    `operator`, which reads the text.
+    """
+
+    def describe(kernel: Kernel) -> Kernel:
+        kernel.__name__ = kernel.__qualname__ = name
+        kernel.__doc__ = documentation
+        return kernel
+
+    return describe

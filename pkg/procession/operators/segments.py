@@ -257,12 +257,14 @@ def _rows(data: Array, indices: Array) -> Array:
     return np.take(data, positions(indices, data.shape[0]).reshape(-1), axis=0)
 
 
+def _sparse_rules(gradient: str, inputs: str, indices: str) -> list[Rule]:
+    """The gradient of the data: one row for each of `indices`, made by the operator `gradient`."""
+    return [emit(gradient, inputs, "GI0_values"), sparse(indices, "GI0_values", "GI0")]
+
+
 @operator(
     "SparseLengthsSum",
-    gradient=[
-        emit("SparseLengthsIndicesInGradientSumGradient", "GO0 I2 I1", "GI0_values"),
-        sparse("I1", "GI0_values", "GI0"),
-    ],
+    gradient=_sparse_rules("SparseLengthsIndicesInGradientSumGradient", "GO0 I2 I1", "I1"),
 )
 def sparse_lengths_sum(data: Array, indices: Array, lengths: Array) -> Array:
     """Gather, then LengthsSum: the sums of chosen rows. Caffe2: SparseLengthsSum.
@@ -286,10 +288,7 @@ def sparse_lengths_sum_gradient(dy: Array, lengths: Array, indices: Array) -> Ar
 
 @operator(
     "SparseLengthsMean",
-    gradient=[
-        emit("SparseLengthsIndicesInGradientMeanGradient", "GO0 I2 I1", "GI0_values"),
-        sparse("I1", "GI0_values", "GI0"),
-    ],
+    gradient=_sparse_rules("SparseLengthsIndicesInGradientMeanGradient", "GO0 I2 I1", "I1"),
 )
 def sparse_lengths_mean(data: Array, indices: Array, lengths: Array) -> Array:
     """Gather, then LengthsMean: the averages of chosen rows. Caffe2: SparseLengthsMean.
@@ -316,10 +315,9 @@ def sparse_lengths_mean_gradient(dy: Array, lengths: Array, indices: Array) -> A
 
 @operator(
     "SparseLengthsWeightedSum",
-    gradient=[
-        emit("SparseLengthsIndicesInGradientWeightedSumGradient", "I1 GO0 I3 I2", "GI0_values"),
-        sparse("I2", "GI0_values", "GI0"),
-    ],
+    gradient=_sparse_rules(
+        "SparseLengthsIndicesInGradientWeightedSumGradient", "I1 GO0 I3 I2", "I2"
+    ),
 )
 def sparse_lengths_weighted_sum(
     data: Array, weights: Array, indices: Array, lengths: Array
@@ -343,26 +341,25 @@ def sparse_lengths_weighted_sum_gradient(
     return _weighed(np.repeat(dy, lengths, axis=0), weights)
 
 
-def _sparse_segment_rules(kind: str) -> list[Rule]:
-    return [
-        emit(f"{kind}Gradient", "GO0 I2", "GI0_values"),
-        sparse("I1", "GI0_values", "GI0"),
-    ]
-
-
-@operator("SparseSortedSegmentSum", gradient=_sparse_segment_rules("SortedSegmentSum"))
+@operator(
+    "SparseSortedSegmentSum", gradient=_sparse_rules("SortedSegmentSumGradient", "GO0 I2", "I1")
+)
 def sparse_sorted_segment_sum(data: Array, indices: Array, segment_ids: Array) -> Array:
     """Gather, then SortedSegmentSum. Caffe2: SparseSortedSegmentSum."""
     return sorted_segment_sum(_rows(data, indices), segment_ids)
 
 
-@operator("SparseSortedSegmentMean", gradient=_sparse_segment_rules("SortedSegmentMean"))
+@operator(
+    "SparseSortedSegmentMean", gradient=_sparse_rules("SortedSegmentMeanGradient", "GO0 I2", "I1")
+)
 def sparse_sorted_segment_mean(data: Array, indices: Array, segment_ids: Array) -> Array:
     """Gather, then SortedSegmentMean. Caffe2: SparseSortedSegmentMean."""
     return sorted_segment_mean(_rows(data, indices), segment_ids)
 
 
-@operator("SparseUnsortedSegmentSum", gradient=_sparse_segment_rules("UnsortedSegmentSum"))
+@operator(
+    "SparseUnsortedSegmentSum", gradient=_sparse_rules("UnsortedSegmentSumGradient", "GO0 I2", "I1")
+)
 def sparse_unsorted_segment_sum(
     data: Array, indices: Array, segment_ids: Array, *, num_segments: int = -1
 ) -> Array:
@@ -370,7 +367,10 @@ def sparse_unsorted_segment_sum(
     return unsorted_segment_sum(_rows(data, indices), segment_ids, num_segments=num_segments)
 
 
-@operator("SparseUnsortedSegmentMean", gradient=_sparse_segment_rules("UnsortedSegmentMean"))
+@operator(
+    "SparseUnsortedSegmentMean",
+    gradient=_sparse_rules("UnsortedSegmentMeanGradient", "GO0 I2", "I1"),
+)
 def sparse_unsorted_segment_mean(
     data: Array, indices: Array, segment_ids: Array, *, num_segments: int = -1
 ) -> Array:
