@@ -22,6 +22,9 @@ from pathlib import Path
 CASES = {
     "adds": "net of 1,000 Adds of one float",
     "loop": "ops.loop of 10,000 Consts and Adds",
+    "steps": "loops in a loop with ops.If, 2,000 in all",
+    "if_net": "ops.IfNet in a loop of 2,000",
+    "while_net": "ops.WhileNet, 2,000 times around",
     "small": "LocalSession.run of 3 operators",
     "build_tenth": "build a net of 1,000 operators",
     "build": "build a net of 10,000 operators",
@@ -71,7 +74,7 @@ def main() -> None:
                 rounds.setdefault(case, {}).setdefault(side, []).append(done)
     results: dict[str, dict[str, float]] = {}
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {options.rounds} rounds")
-    print(f"{'':36} {'Procession':>22} {'by hand':>10} {'ratio':>6} {'Caffe2':>10} {'ratio':>6}")
+    print(f"{'':42} {'Procession':>22} {'by hand':>10} {'ratio':>6} {'Caffe2':>10} {'ratio':>6}")
     for case, what in CASES.items():
         medians = {
             side: statistics.median([one for done in each for one in done])
@@ -79,7 +82,7 @@ def main() -> None:
         }
         results[case] = medians
         own = [statistics.median(done) for done in rounds[case]["procession"]]
-        line = f"{what:36} {shown(medians['procession']):>10} ({shown(min(own))})".ljust(59)
+        line = f"{what:42} {shown(medians['procession']):>10} ({shown(min(own))})".ljust(65)
         for side in ("numpy", "caffe2"):
             if side in medians:
                 ratio = medians["procession"] / medians[side]

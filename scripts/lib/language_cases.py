@@ -12,6 +12,7 @@ import time
 
 ADDS = 1000
 ITERATIONS = 10000
+TURNS = 2000
 OPERATORS = 10000
 
 
@@ -55,22 +56,77 @@ def adds():
     return timed(lambda: workspace.RunNet(net), 200)
 
 
-def loop():
-    """A task that adds a constant 10,000 times in `ops.loop`."""
-    from caffe2.python.net_builder import ops
+def counted(build):
+    """A task that counts in some way, and how to run it."""
     from caffe2.python.session import LocalSession
     from caffe2.python.task import Task, TaskGroup
 
     with TaskGroup() as group, Task() as task:
-        total = ops.Const(0)
-        with ops.loop(ITERATIONS):
-            ops.Add([total, ops.Const(1)], [total])
+        total, expected = build()
         output = task.add_output(total)
     session = LocalSession()
     seconds = timed(lambda: session.run(group), 10)
-    if int(output.fetch()) != ITERATIONS:
-        raise SystemExit(f"the loop counted to {output.fetch()}")
+    if int(output.fetch()) != expected:
+        raise SystemExit(f"it counted to {output.fetch()}, not {expected}")
     return seconds
+
+
+def loop():
+    """`ops.loop`, 10,000 times a constant and an addition."""
+    from caffe2.python.net_builder import ops
+
+    def build():
+        total = ops.Const(0)
+        with ops.loop(ITERATIONS):
+            ops.Add([total, ops.Const(1)], [total])
+        return total, ITERATIONS
+
+    return counted(build)
+
+
+def steps():
+    """Loops in a loop, with a condition in each: all steps."""
+    from caffe2.python.net_builder import ops
+
+    def build():
+        total, turns = ops.Const(0), ops.Const(0)
+        with ops.loop(TURNS // 20), ops.loop(20):
+            ops.Add([turns, ops.Const(1)], [turns])
+            with ops.If(ops.LE([turns, ops.Const(TURNS // 2)])):
+                ops.Add([total, ops.Const(1)], [total])
+        return total, TURNS // 2
+
+    return counted(build)
+
+
+def if_net():
+    """The operator If, in a loop."""
+    from caffe2.python.net_builder import ops
+
+    def build():
+        total, turns = ops.Const(0), ops.Const(0)
+        with ops.loop(TURNS):
+            ops.Add([turns, ops.Const(1)], [turns])
+            with ops.IfNet(ops.LE([turns, ops.Const(TURNS // 2)])):
+                ops.Add([total, ops.Const(1)], [total])
+        return total, TURNS // 2
+
+    return counted(build)
+
+
+def while_net():
+    """The operator While."""
+    from caffe2.python.net_builder import ops
+
+    def build():
+        total, end, one = ops.Const(0), ops.Const(TURNS), ops.Const(1)
+        with ops.WhileNet():
+            with ops.Condition():
+                ops.LT([total, end])
+            ops.Add([total, one], [total])
+        return total, TURNS
+
+    return counted(build)
 
 
 def small():
@@ -118,6 +174,9 @@ CASES = {
     "caffe2": {
         "adds": adds,
         "loop": loop,
+        "steps": steps,
+        "if_net": if_net,
+        "while_net": while_net,
         "small": small,
         "build_tenth": lambda: build(OPERATORS // 10),
         "build": build,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.properties.building import build
 from tests.properties.programs import NAMES, bodies, meaning
 
-from procession import LocalSession, ProcessSession, core
+from procession import LocalSession, ProcessSession, WorkspaceType, core
 from procession.graph import builder, names, ops, task
 
 HOUSE = SimpleNamespace(core=core, net_builder=builder, task=task, ops=ops.ops)
@@ -60,14 +60,16 @@ def test_in_worker_processes(processes, programs):
     assert run(processes, programs) == [meaning(program) for program in programs]
 
 
-@given(bodies())
+@pytest.mark.parametrize("kind", [WorkspaceType.PRIVATE, WorkspaceType.GLOBAL])
+@given(program=bodies())
 @settings(max_examples=30, deadline=None)
-def test_again_and_again(program):
-    # A second run of the same group starts from where it started before.
+def test_again_and_again(kind, program):
+    # A second run of the same group starts from where it started before. In a workspace that stays
+    # it is a generated function after some runs.
     with LocalSession() as session, names.fresh():
-        with task.TaskGroup() as group:
+        with task.TaskGroup(kind) as group:
             _, outputs = build(HOUSE, program, NAMES)
-        for _ in range(3):
+        for _ in range(5):
             session.run(group)
             got = {name: int(output.fetch()) for name, output in zip(NAMES, outputs, strict=True)}
             assert got == meaning(program)

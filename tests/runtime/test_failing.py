@@ -17,8 +17,9 @@ from procession import (
     execution_step,
 )
 from procession.compiler.lower import lower
-from procession.runtime.executor import Executable, run_all
+from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Cells, Deadline
+from procession.runtime.threads import run_all
 
 
 @pytest.fixture

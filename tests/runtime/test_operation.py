@@ -11,6 +11,7 @@ from procession import (
     Net,
     Node,
     OperatorError,
+    RunnableTypeError,
     Task,
     TaskGroup,
     operator,
@@ -380,6 +381,13 @@ def test_a_net_to_run_is_a_message(session):
     inner.Const(1.0, "x")
     net = Net("n")
     net.If([net.Const(True)], [], then_net=inner)
+    with pytest.raises(
+        RunnableTypeError, match=r"argument 'then_net' of operator If.* net\.Proto\(\), not as Net"
+    ):
+        session.run(net)
+    net = Net("n")
+    net.CreateScope([], "s")
+    net.Do("s", "s", net=inner)
     with pytest.raises(
         OperatorError, match=r"TypeError: a net to run .* net\.Proto\(\), not as Net"
     ):

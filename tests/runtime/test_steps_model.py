@@ -9,10 +9,13 @@ import pytest
 from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
 from tests.runtime import steps_model
-from tests.runtime.nets import call, execute
+from tests.runtime.nets import PATIENCE, call, execute
 from tests.runtime.steps_model import NetModel, StepModel, TooLargeError, a_trace, all_traces
 
 from procession import OperatorError, Workspace, execution_step
+from procession.compiler.lower import lower
+from procession.runtime.executor import Executable
+from procession.runtime.monitor import Deadline
 
 # The model by itself.
 
@@ -309,6 +312,28 @@ def test_steps_do_what_the_model_allows(hasty, model, fed):
     assert allows(model, recorder.trace, fed, failed)
     assert set(workspace.names()) <= set(BLOBS)
     assert set(threading.enumerate()) == threads
+
+
+@bounded
+@given(model=models(), fed=blobs)
+def test_steps_do_so_in_every_run(model, fed):
+    # From the third run on they are generated functions.
+    fed = {name: False for name in BLOBS if name not in written(model)} | fed
+    workspace = Workspace()
+    for name, value in fed.items():
+        workspace.feed_blob(name, value)
+    recorder = Recorder()
+    executable = Executable(lower(recorder.step(model), isolated=False).merged)
+    for _ in range(5):
+        failed = None
+        try:
+            executable.run(workspace, Deadline(timeout=PATIENCE))
+        except OperatorError as error:
+            failed = str(error.__cause__).strip("<>")
+        assert allows(model, recorder.trace, fed, failed)
+        recorder.trace.clear()
+        recorder.counts.clear()
+        fed = {name: bool(workspace.fetch_blob(name)) for name in workspace.names()}
 
 
 @pytest.mark.parametrize(("model", "trace"), [case for case in ONE_BY_ONE if case[1] is not None])

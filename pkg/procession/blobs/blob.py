@@ -104,7 +104,7 @@ class Blob:
         self._array: Array | None = None
         self._pending: tuple[Any, Array] | None = None
         self._cells: tuple[CellType, CellType] | None = None
-        self._watchers: weakref.WeakSet[Watcher] = _NOBODY
+        self._watchers: list[weakref.ref[Watcher]] = _NOBODY
         self.buffer: Any = None
         """The buffer that a large tensor lives in."""
         self.exposed = False
@@ -207,8 +207,9 @@ class Blob:
         """
         assert self._array is not None
         if self._watchers is _NOBODY:
-            self._watchers = weakref.WeakSet()
-        self._watchers.add(watcher)
+            self._watchers = []
+        # A list, because a WeakSet takes longer to make than all the rest of a binding.
+        self._watchers.append(weakref.ref(watcher, self._watchers.remove))
         if self._cells is None:
             self._cells = CellType(self.value), CellType(self._array)
         return self._cells
@@ -225,13 +226,17 @@ class Blob:
 
     def tell_changed(self) -> None:
         """Whoever found the blob by a name has to look again."""
-        for watcher in list(self._watchers):
-            watcher.changed(self)
+        for reference in list(self._watchers):
+            watcher = reference()
+            if watcher is not None:
+                watcher.changed(self)
 
     def tell_leased(self) -> None:
         """Somebody has begun to look at the buffer."""
-        for watcher in list(self._watchers):
-            watcher.leased(self)
+        for reference in list(self._watchers):
+            watcher = reference()
+            if watcher is not None:
+                watcher.leased(self)
 
     def discard(self) -> None:
         """Let go of an array from `target` that was not stored."""
@@ -252,5 +257,5 @@ class Blob:
         self._array = self.value = None
 
 
-_NOBODY: weakref.WeakSet[Watcher] = weakref.WeakSet()
+_NOBODY: list[weakref.ref[Watcher]] = []
 """The watchers of most blobs."""

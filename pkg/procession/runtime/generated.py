@@ -1,6 +1,6 @@
-"""A net's operations as one Python function, straight-line code.
+"""A list of items as one Python function.
 
-The text for two operations, `Add(a, b) -> c` of float32 and `Scale(c) -> c`, in a process
+The text for `Add(a, b) -> c` of float32 and an `If(d)` that runs `Scale(c) -> c`, in a process
 without a board:
 
     def run(turns, workspace, task, stop):
@@ -8,51 +8,84 @@ without a board:
             if broken or stop: return 0
             u0(w0, w1, w2)
             if broken or stop: return 1
-            k1(v2, out=w2, scale=c1_scale) is w2 or s1(...)
+            if v3.item():
+                if broken or stop: return 2
+                k2(v2, out=w2, scale=c2_scale) is w2 or p2(...)
         return -1
 
 `w2` and `v2` are the cells of blob c (see `procession.blobs.blob`): its array, and the read-only
 view of it that kernels get. A blob that moves takes its cells along. `broken` is a cell, too, set
-when the text is not right any more. The function then returns the number of the operation that
-comes next. Each operation has two lines of its own, so that the line of an error tells which it
+when the text is not right any more. The function then returns the number of the item that
+comes next. Each item has two lines of its own, so that the line of an error tells which it
 was. The same text serves in every workspace: only the cells differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
 POLL = 16
 """After how many short operations, at the latest, a worker looks whether it was called off."""
 _HEAD = 2
-"""Lines before the first operation's."""
+"""Lines before the first item's."""
 
 ARGUMENTS = "turns, workspace, task, stop"
 WITH_BOARD = f"{ARGUMENTS}, note, called, this"
 
 
-def text_of(calls: Sequence[str], numbers: Sequence[int], polled: Sequence[bool] | None) -> str:
+@dataclass
+class Line:
+    """What the text says for an item."""
+
+    text: str
+    """What to do, or, for one that jumps, the expression that decides."""
+    number: int
+    """The operation's number, for the board; 0 if it is none."""
+    polled: bool
+    """Whether to look before if the run was called off."""
+    kind: str = "do"
+    """"do"; "leave", which leaves the loop if `text` holds; "pass", which passes over the next
+    `skip` items unless it holds; "else", which passes over them, and ends what the last "pass" has
+    not passed over."""
+    skip: int = 0
+
+
+def text_of(lines: Sequence[Line], board: bool) -> str:
     """The function's text.
 
     Args:
-        calls: A line for each operation.
-        numbers: The operations' numbers, for the board.
-        polled: Before which of them to look whether the run was called off; None without a board.
+        lines: One for each item.
+        board: Whether there is one, to note the operations' numbers down on.
     """
-    lines = [f"def run({ARGUMENTS if polled is None else WITH_BOARD}):", " for _ in turns:"]
-    for index, call in enumerate(calls):
-        if polled is None:
-            lines += (f"  if broken or stop: return {index}", f"  {call}")
+    text = [f"def run({WITH_BOARD if board else ARGUMENTS}):", " for _ in turns:"]
+    ends: list[int] = []
+    for index, line in enumerate(lines):
+        while ends and ends[-1] <= index:
+            ends.pop()
+        indent = "  " + " " * len(ends)
+        if line.kind == "else":
+            ends.pop()
+            text += (f"{indent}pass", f"{indent[1:]}else:")
+            ends.append(index + 1 + line.skip)
+            continue
+        look = " or called[0] == this" if board and line.polled else ""
+        text.append(f"{indent}if broken or stop{look}: return {index}")
+        if line.kind == "leave":
+            text.append(f"{indent}if {line.text}: return -1")
+        elif line.kind == "pass" and line.skip:
+            text.append(f"{indent}if {line.text}:")
+            ends.append(index + 1 + line.skip)
+        elif board and line.number:
+            text.append(f"{indent}note[0] = {line.number}; {line.text}")
         else:
-            look = " or called[0] == this" if polled[index] else ""
-            lines.append(f"  if broken or stop{look}: return {index}")
-            lines.append(f"  note[0] = {numbers[index]}; {call}")
-    if not calls:
-        lines.append("  if stop: return 0")
-    lines.append(" return -1")
-    return "\n".join(lines)
+            text.append(f"{indent}{line.text}")
+    if not lines:
+        text.append(f"  if stop{' or called[0] == this' if board else ''}: return 0")
+    text.append(" return -1")
+    return "\n".join(text)
 
 
 def compile_text(text: str, cells: Sequence[str], name: str) -> CodeType:
@@ -72,8 +105,8 @@ def function_of(
     return FunctionType(code, names, code.co_name, None, closure)
 
 
-def operation_at(code: CodeType, error: BaseException) -> int:
-    """Which operation an error that came out of the function was raised in."""
+def item_at(code: CodeType, error: BaseException) -> int:
+    """Which item an error that came out of the function was raised in."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_frame.f_code is not code:
         traceback = traceback.tb_next

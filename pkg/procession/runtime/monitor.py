@@ -19,6 +19,7 @@ from procession.errors import RunTimeoutError
 if TYPE_CHECKING:
     from procession.runtime.net import PreparedNet
     from procession.runtime.program import NetProgram
+    from procession.runtime.threads import WholeRun
     from procession.runtime.workspace import Workspace
 
 
@@ -122,14 +123,21 @@ class TaskRun:
         number: Its number within the run.
         monitor: Who watches.
         nets: All nets of the program, prepared.
+        whole: The run of the program that it is part of.
     """
 
-    __slots__ = ("_check", "_nets", "called", "name", "note", "run", "stop")
+    __slots__ = ("_check", "_nets", "called", "name", "note", "run", "stop", "whole")
 
     def __init__(
-        self, name: str, number: int, monitor: Monitor, nets: Mapping[int, PreparedNet]
+        self,
+        name: str,
+        number: int,
+        monitor: Monitor,
+        nets: Mapping[int, PreparedNet],
+        whole: WholeRun,
     ) -> None:
         self.name = name
+        self.whole = whole
         self._nets = nets
         self._check = monitor.check
         self.stop: list[Any] = monitor.stop

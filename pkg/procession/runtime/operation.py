@@ -96,6 +96,8 @@ class PreparedOperation:
     like was noted down the first time.
     """
 
+    skip: int | None = None
+
     def __init__(self, spec: Operation, definition: Definition) -> None:
         self.spec = spec
         self.definition = definition
@@ -132,6 +134,17 @@ class PreparedOperation:
         except TypeError:
             return False
 
+    def blob(self, name: str, workspace: Workspace, task: TaskRun) -> Blob:
+        """A blob that it reads.
+
+        Raises:
+            BlobNotFoundError: It is not there.
+        """
+        blob = workspace.find(name)
+        if blob is None:
+            raise self._missing(name, workspace, task.name)
+        return blob
+
     def run(self, workspace: Workspace, task: TaskRun) -> None:
         """Read the inputs, call the kernel, store the outputs.
 
@@ -141,13 +154,7 @@ class PreparedOperation:
             SharedMemoryError: No memory for the outputs.
             Exception: What a net raised that the operator ran.
         """
-        blobs: list[Blob] = []
-        for name in self.spec.inputs:
-            blob = workspace.find(name)
-            if blob is None:
-                raise self._missing(name, workspace, task.name)
-            blobs.append(blob)
-        values = [blob.value for blob in blobs]
+        values = [self.blob(name, workspace, task).value for name in self.spec.inputs]
         if self.wants_context:
             self._run_with_context(workspace, values, task)
             return
@@ -203,6 +210,8 @@ class PreparedOperation:
         Raises:
             ValueError: There are not as many values as outputs.
         """
+        if result is WRITTEN:
+            return
         for name, value in zip(self.spec.outputs, self._values(result), strict=True):
             if value is WRITTEN:
                 continue

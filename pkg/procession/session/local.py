@@ -15,9 +15,10 @@ import psutil
 from procession.compiler.compiled import CompiledRunnable
 from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.task import LOCAL, Node
-from procession.runtime.executor import Executable, Failure, run_all
+from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Deadline
 from procession.runtime.program import NodeProgram
+from procession.runtime.threads import Failure, run_all
 from procession.runtime.workspace import Workspace, WorkspaceView, name_of, not_found
 from procession.session.base import NodeStats, Session
 

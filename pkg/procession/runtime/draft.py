@@ -1,0 +1,198 @@
+"""A draft: a net's function for blobs that look a certain way, for any workspace with such blobs.
+
+What the text says for an operation follows from the shapes and types of its inputs, as the shape
+and type of a result do. So one draft serves all workspaces in which the blobs look the same: to
+bind the net there is to hand the code that workspace's cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import CellType, CodeType
+from typing import Any
+
+import numpy as np
+
+from procession.blobs.shared import MINIMUM
+from procession.runtime.binding import Binding, Slot
+from procession.runtime.generated import POLL, Line, compile_text, function_of, text_of
+from procession.runtime.items import Check, Item, Jump
+from procession.runtime.operation import PreparedOperation
+
+SHORT = 16 * MINIMUM
+"""Elementwise work on tensors of so many bytes takes some microseconds."""
+
+
+class Vocabulary:
+    """All that the text of a net can speak of, but for the cells.
+
+    Args:
+        items: What the net is made of.
+    """
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.variables: dict[str, int] = {}
+        """Blob -> its number."""
+        self.names: dict[str, Any] = {"__builtins__": {}}
+        for index, item in enumerate(items):
+            self.names[f"g{index}"] = item.run
+            for blob in (*item.spec.inputs, *item.spec.outputs):
+                self.variables.setdefault(blob, len(self.variables))
+            if isinstance(item, PreparedOperation):
+                self.names[f"k{index}"] = item.kernel
+                self.names[f"u{index}"] = item.definition.ufunc
+                self.names[f"p{index}"] = item.put
+                for argument, value in item.given.items():
+                    self.names[f"c{index}_{argument}"] = value
+
+    def constant(self, index: int, operation: PreparedOperation) -> Any:
+        """The result of an operation that always has the same."""
+        value = self.names.get(f"q{index}")
+        if value is None:
+            value = self.names[f"q{index}"] = np.array(operation.kernel(**operation.arguments))
+        return value
+
+
+class Draft:
+    """The function of a net for blobs that look a certain way.
+
+    Args:
+        title: What the net is called.
+        items: What it is made of.
+        vocabulary: Its vocabulary.
+        slots: Its blobs; None for those that are not to be relied upon.
+        board: Whether there is a board.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        items: Sequence[Item],
+        vocabulary: Vocabulary,
+        slots: Mapping[str, Slot | None],
+        board: bool,
+    ) -> None:
+        self.complete = True
+        """Whether all is said that can be said of blobs that look so."""
+        self._vocabulary = vocabulary
+        self._slots = slots
+        self._board = board
+        self._direct: list[bool] = []
+        self._watched: dict[str, bool] = {}
+        """Blobs to rely upon -> whether they are written."""
+        self._scratch: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        lines = [self._line(index, item) for index, item in enumerate(items)]
+        cells = ["broken", *self._scratch]
+        for name in self._watched:
+            cells += (f"v{vocabulary.variables[name]}", f"w{vocabulary.variables[name]}")
+        self._code: CodeType = compile_text(text_of(lines, board), cells, f"<net {title}>")
+        # What the blobs looked like is all that matters of them.
+        del self._slots
+
+    def bind(self, slots: Mapping[str, Slot | None]) -> Binding:
+        """The function, for blobs that look like those that it was made for."""
+        binding = Binding(self._board, self._code, tuple(self._direct))
+        cells = {"broken": binding.broken}
+        for name, (shape, dtype) in self._scratch.items():
+            cells[name] = CellType(np.empty(shape, dtype))
+        for name, written in self._watched.items():
+            slot = slots[name]
+            assert slot is not None
+            variable = slot.variable
+            cells[f"v{variable}"], cells[f"w{variable}"] = binding.watch(name, slot.blob, written)
+        binding.function = function_of(self._code, self._vocabulary.names, cells)
+        return binding
+
+    def _line(self, index: int, item: Item) -> Line:
+        """What the function says for an item."""
+        text, short = None, False
+        if isinstance(item, PreparedOperation):
+            text, short = self._call(index, item)
+        elif isinstance(item, Check):
+            text = self._truth(item)
+            short = text is not None
+        self._direct.append(text is not None)
+        text = text or f"g{index}(workspace, task)"
+        polled = index % POLL == 0 or not short
+        if isinstance(item, Jump):
+            return Line("", 0, False, "else", item.skip)
+        if not isinstance(item, Check):
+            return Line(text, item.spec.number, polled)
+        jumps = f"not {text}" if item.unless and short else text
+        if item.skip is None:
+            return Line(jumps, 0, polled, "leave")
+        stays = jumps[4:] if jumps.startswith("not ") else f"not {jumps}"
+        return Line(stays, 0, polled, "pass", item.skip)
+
+    def _truth(self, check: Check) -> str | None:
+        """The text for the truth value of a blob that a check looks at."""
+        for name in check.spec.inputs:
+            slot = self._slots[name]
+            if slot is None or slot.size != 1:
+                return None
+            if check.boolean and slot.dtype != np.bool_:
+                return None
+            self._rely(name)
+            return f"v{slot.variable}.item()"
+        return None
+
+    def _call(self, index: int, operation: PreparedOperation) -> tuple[str | None, bool]:
+        """(The text that does an operation, whether it is sure to be short).
+
+        No text if the operation has to find its blobs by itself.
+        """
+        spec = operation.spec
+        inputs: list[Slot] = []
+        for name in spec.inputs:
+            slot = self._slots[name]
+            if slot is None:
+                return None, False
+            inputs.append(slot)
+        if operation.wants_context:
+            return None, False
+        if operation.definition.constant and not inputs:
+            constant = self._constant(index, operation)
+            if constant is not None:
+                return constant, True
+        arguments = [f"{name}=c{index}_{name}" for name in operation.given]
+        if not operation.takes_out:
+            self._rely(*spec.inputs)
+            values = ", ".join([*(f"v{slot.variable}" for slot in inputs), *arguments])
+            return f"p{index}(workspace, k{index}({values}))", False
+        target, record = self._slots[spec.outputs[0]], operation.record
+        if target is None:
+            return None, False
+        seen = ([(slot.shape, slot.dtype) for slot in inputs], target.shape, target.dtype)
+        if record != seen:
+            # What the output holds is not what such inputs give, or that is not known yet.
+            self.complete = False
+            return None, False
+        self._rely(*spec.inputs)
+        self._rely(spec.outputs[0], written=True)
+        out = f"w{target.variable}"
+        short = all(slot.nbytes <= SHORT for slot in (*inputs, target))
+        if operation.as_ufunc({slot.dtype for slot in inputs}, target.dtype):
+            values = ", ".join(f"w{slot.variable}" for slot in inputs)
+            if target.size == 1 and any(slot.blob is target.blob for slot in inputs):
+                # NumPy takes four times as long to write one number in place.
+                self._scratch[f"s{index}"] = target.shape, target.dtype
+                return f"u{index}({values}, s{index}); {out}[...] = s{index}", short
+            return f"u{index}({values}, {out})", short
+        values = ", ".join([*(f"v{slot.variable}" for slot in inputs), f"out={out}", *arguments])
+        return f"(r := k{index}({values})) is {out} or p{index}(workspace, r)", short
+
+    def _constant(self, index: int, operation: PreparedOperation) -> str | None:
+        """The text for an operation whose result is always the same, if that is small."""
+        (name,) = operation.spec.outputs
+        target = self._slots[name]
+        if target is None or target.nbytes >= MINIMUM:
+            return None
+        value = self._vocabulary.constant(index, operation)
+        if (value.shape, value.dtype) != (target.shape, target.dtype):
+            return None
+        self._rely(name, written=True)
+        return f"w{target.variable}[...] = q{index}"
+
+    def _rely(self, *names: str, written: bool = False) -> None:
+        for name in names:
+            self._watched[name] = written or self._watched.get(name, False)
