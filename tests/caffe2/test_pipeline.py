@@ -1,21 +1,24 @@
-"""Pipelines of readers, processors and writers; with and without queues and threads."""
+"""Readers, queues, datasets, pipelines and jobs under Caffe2's names lead to `procession.data`."""
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import numpy as np
 import pytest
-from caffe2.python import core, schema, workspace
-from caffe2.python.dataset import Dataset
-from caffe2.python.pipeline import Output, pipe, pipe_and_output
-from caffe2.python.queue_util import Queue
+from caffe2.python import checkpoint, core, dataio, dataset, pipeline, queue_util, schema, workspace
+from caffe2.python.net_builder import ops
 from caffe2.python.session import LocalSession
-from caffe2.python.task import TaskGroup
+from caffe2.python.task import Task, TaskGroup
+
+from procession import data
 
 NUMBERS = np.arange(20)
 
 
 @pytest.fixture
-def datasets() -> tuple[Dataset, Dataset]:
+def datasets() -> tuple[dataset.Dataset, dataset.Dataset]:
     workspace.ResetWorkspace()
     init = core.Net("init")
     with core.NameScope("source"):
@@ -24,62 +27,120 @@ def datasets() -> tuple[Dataset, Dataset]:
         target = schema.InitEmptyRecord(init, schema.Struct(("n", np.int64)))
     workspace.RunNetOnce(init)
     schema.FeedRecord(source, [NUMBERS])
-    return Dataset(source), Dataset(target)
+    return dataset.Dataset(source), dataset.Dataset(target)
 
 
-def written(target: Dataset) -> list[int]:
+def written(target: dataset.Dataset) -> list[int]:
     return workspace.FetchBlob(target.get_blobs()[0]).tolist()
 
 
-def doubled(record: schema.Struct) -> Output:
-    net = core.Net("double")
-    return Output(net, schema.Struct(("n", net.Add([record.n(), record.n()]))))
+@pytest.mark.parametrize(
+    "module", [dataio, dataset, pipeline, queue_util], ids=lambda m: m.__name__
+)
+def test_names_lead_to_the_data_room(module: Any) -> None:
+    own = {"Const", "Dataset", "pipe", "pipe_and_output"}
+    for name in set(module.__all__) - own:
+        if hasattr(data, name):
+            assert getattr(module, name) is getattr(data, name)
+    assert issubclass(dataset.Dataset, data.Dataset)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("batch", [1, 7])
-def test_records_go_through_queues_and_processors(
-    datasets: tuple[Dataset, Dataset], threads: int, batch: int
-) -> None:
+@pytest.mark.parametrize("name", ["pipe", "pipe_and_output"])
+def test_signatures_are_those_of_the_data_room(name: str) -> None:
+    native = inspect.signature(getattr(data, name)).parameters
+    face = inspect.signature(getattr(pipeline, name)).parameters
+    assert [(each, native[each].default) for each in native if each != "task_type"] == [
+        (each, face[each].default) for each in face
+    ]
+
+
+@pytest.mark.parametrize("threads", [{"num_threads": 2}, {"num_runtime_threads": 2}])
+def test_pipes_are_built_of_the_nets_of_this_face(datasets: Any, threads: dict[str, int]) -> None:
     source, target = datasets
+    seen: list[Any] = []
+
+    class Spy(dataio.Reader):
+        def setup_ex(self, init_net: Any, finish_net: Any) -> None:
+            seen.extend([init_net, finish_net])
+            source.reader(init_net)
+
+        def read(self, read_net: Any) -> Any:
+            seen.append(read_net)
+            # A net of this face passes over what an operator does not have.
+            return read_net.Const(True), [read_net.Copy("source/n", no_such_argument=1)]
+
+    def processor(columns: Any) -> Any:
+        seen.append(ops.net())
+        return schema.Struct(("n", ops.Copy(columns[0])))
+
     with TaskGroup() as group:
-        queue = pipe(source.reader(batch_size=batch), processor=doubled, capacity=2)
-        pipe(queue, target.writer(), num_runtime_threads=threads)
+        queue, _ = pipeline.pipe_and_output(Spy(), processor=processor, **threads)
+        pipeline.pipe(queue, target.writer())
     LocalSession().run(group)
-    assert isinstance(queue, Queue)
-    assert sorted(written(target)) == (2 * NUMBERS).tolist()
+    assert isinstance(queue, queue_util.Queue)
+    assert {type(net) for net in seen} == {core.Net}
+    assert {type(task) for task in group.tasks()} == {Task}
 
 
-def test_a_net_with_records_is_a_processor(datasets: tuple[Dataset, Dataset]) -> None:
+def test_nets_are_like_those_that_are_given(datasets: Any) -> None:
+    source, _ = datasets
+    init, end = core.Net("init"), core.Net("end")
+    queue = queue_util.Queue(1, source.schema)
+    for reader in (
+        source.reader(init),
+        dataio.ReaderWithLimit(dataio.ReaderWithDelay(source.reader(init), 0)),
+        dataio.CompositeReader(["a"], [queue.reader()]),
+        pipeline.ProcessingReader(
+            source.reader(init), lambda record: schema.Struct(("m", ops.Copy(record.n())))
+        ),
+    ):
+        reader.setup_ex(init, end)
+        nets, _, _ = reader.read_ex(init, end)
+        assert {type(net) for net in nets} == {core.Net}
+    [enqueues], _ = queue.writer().write_record_ex(source.content(), init, end)
+    assert type(enqueues) is core.Net
+
+
+def test_values_are_fed_to_the_current_workspace() -> None:
+    workspace.ResetWorkspace()
+    net = core.Net("net")
+    blob = dataset.Const(net, [1, 2], np.int32, name="two")
+    assert str(blob) == "net/two"
+    assert workspace.FetchBlob(blob).dtype == np.int32
+    assert net.Proto().external_input == ["net/two"]
+    made = dataset.Dataset(["a"])
+    made.init_from_arrays(net, [[0.5]])
+    assert workspace.FetchBlob(made.get_blobs()[0]).tolist() == [0.5]
+    assert not net.Proto().op
+    with pytest.raises(AssertionError, match=r"core\.Net"):
+        dataset.Const("net", 1)
+
+
+def test_types_of_columns_are_an_attribute_and_a_method() -> None:
+    made = dataset.Dataset(schema.Struct(("a", np.int64)))
+    assert made.field_types == made.field_types() == [np.int64]
+
+
+def test_a_job_is_run(datasets: Any) -> None:
     source, target = datasets
-    net = core.Net("triple")
-    record = net.set_input_record(schema.NewRecord(net, schema.Struct(("n", np.int64))))
-    total = net.Add([net.Add([record.n(), record.n()]), record.n()])
-    net.set_output_record(schema.Struct(("n", total)))
-    with TaskGroup() as group:
-        pipe(source.reader(), target.writer(), processor=net)
-    LocalSession().run(group)
-    assert written(target) == (3 * NUMBERS).tolist()
+    with checkpoint.Job() as job:
+        with job.init_group:
+            init = core.Net("make_cursor")
+            reader = source.reader(init, batch_size=3)
+            Task(step=init)
+        limited = dataio.ReaderWithLimit(reader, 2)
+        pipeline.pipe(limited, target.writer())
+        job.add_stop_condition(limited.data_finished())
+    assert checkpoint.JobRunner(job).train(LocalSession()) == 4
+    assert written(target) == NUMBERS.tolist()
 
 
-def test_no_threads_make_a_reader(datasets: tuple[Dataset, Dataset]) -> None:
+def test_a_job_ends_after_some_epochs(datasets: Any) -> None:
     source, target = datasets
-    with TaskGroup() as group:
-        reader = pipe(source.reader(), num_threads=0, processor=doubled)
-        _, outputs = pipe_and_output(
-            reader, target.writer(), final_outputs=target.content().field_blobs()
-        )
-    LocalSession().run(group)
-    assert outputs[0].fetch().tolist() == (2 * NUMBERS).tolist()
-
-
-def test_what_cannot_be_piped_is_refused(datasets: tuple[Dataset, Dataset]) -> None:
-    source, target = datasets
-    with pytest.raises(AssertionError, match="reads from"):
-        pipe(42)
-    with pytest.raises(AssertionError, match="not both"):
-        pipe(source.reader(), num_threads=2, num_runtime_threads=2)
-    with pytest.raises(AssertionError, match="capacity"):
-        pipe(source.reader(), target.writer(), capacity=3)
-    with pytest.raises(AssertionError, match="init_empty"):
-        Dataset(["a"]).reader()
+    with checkpoint.Job() as job:
+        pipeline.pipe(source.reader(), target.writer())
+    checkpoint.epoch_limiter(job, 2)
+    assert checkpoint.JobRunner(job).train(LocalSession()) == 2
+    assert written(target) == 2 * NUMBERS.tolist()
+    with pytest.raises(AssertionError, match="no checkpoints"):
+        checkpoint.JobRunner(job, resume_from_epoch=1)
