@@ -10,6 +10,7 @@ General layout, in the order in which data passes through:
     operators/  what each operator means: kernel, gradient, arguments, side by side
     blobs/      where the bytes live: heap or shared memory, and who still looks at them
     errors.py   every exception, as a tree
+    data/       readers, queues, datasets, pipes: they stand on the names below; imported on demand
     testing/    the gradient check, the session contract, the leak check: for us and for you
     core.py     Caffe2's `core`: the same names under one roof
     caffe2/     Caffe2's modules under Caffe2's names, for its scripts; imported on demand
@@ -44,9 +45,10 @@ from procession.errors import (
     UnknownOperatorError,
     WorkspaceError,
 )
-from procession.graph import control, schema
+from procession.graph import control, printing, schema
 from procession.graph.blob import BlobReference
 from procession.graph.builder import NetBuilder
+from procession.graph.job import Job
 from procession.graph.net import Net
 from procession.graph.ops import ops
 from procession.graph.scope import NameScope
@@ -63,6 +65,7 @@ from procession.graph.task import (
 )
 from procession.operators import operator
 from procession.session.base import NodeStats, Session
+from procession.session.inference import infer_shapes_and_types
 from procession.session.local import LocalSession
 from procession.session.process import ProcessSession
 from procession.session.workspace import Workspace
@@ -80,6 +83,7 @@ __all__ = [
     "FieldNotFoundError",
     "GradientError",
     "GraphError",
+    "Job",
     "LocalSession",
     "NameScope",
     "Net",
@@ -116,7 +120,9 @@ __all__ = [
     "core",
     "execution_step",
     "final_output",
+    "infer_shapes_and_types",
     "operator",
     "ops",
+    "printing",
     "schema",
 ]

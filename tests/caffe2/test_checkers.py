@@ -94,21 +94,6 @@ class TestProperties(hu.HypothesisTestCase):
         with pytest.raises(AssertionError):
             self.assertReferenceChecks(gc, operator, inputs, lambda a, b: [a + b + 1])
 
-    @given(drawn=hu.sparse_lengths_tensor(), **hu.gcs_cpu_only)
-    @settings(max_examples=5, deadline=None)
-    def test_strategies(self, drawn: tuple, gc: object, dc: list) -> None:
-        table, rows, lengths = drawn
-        assert lengths.sum() == len(rows)
-        assert rows.max() < len(table)
-        assert (lengths.dtype, rows.dtype) == (np.int32, np.int64)
-
-    @given(drawn=hu.segmented_tensor(allow_empty=True))
-    @settings(max_examples=5, deadline=None)
-    def test_segments(self, drawn: tuple) -> None:
-        table, segments = drawn
-        assert len(table) == len(segments)
-        assert (np.diff(segments) >= 0).all()
-
     def test_what_is_raised_and_validated(self) -> None:
         split = core.CreateOperator("Split", ["x"], ["a", "b"], axis=1)
         self.assertRunOpRaises(hu.cpu_do, split, [X[:, :3]], exception=RuntimeError)

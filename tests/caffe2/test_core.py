@@ -11,6 +11,7 @@ from caffe2.python import (
     checkpoint,
     context,
     control,
+    control_ops_grad,
     core,
     dyndep,
     model_helper,
@@ -72,6 +73,53 @@ def test_any_operator_can_be_created() -> None:
     assert arguments["number"].i == 1
     assert arguments["text"].s == b"2"
     assert list(arguments["numbers"].ints) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), [object()], {1: 2}, 1j, np.array([1j]), [1, "a"], print, np.float32, 2**63,
+     core.Net("argument"), [core.Net("argument")], np.array([object()]), iter([1])],
+)  # fmt: skip
+def test_what_no_argument_can_be_is_refused(value: object) -> None:
+    for make in (core.CreateOperator, core.Net("n")._CreateAndAddToSelf):
+        # Passed over when it runs, but it could not be written down.
+        with pytest.raises(ValueError, match="argument 'strange' of operator Relu cannot be"):
+            make("Relu", "x", "y", strange=value)
+    with pytest.raises(ValueError, match=f"of operator Foo .* of type {type(value).__name__}"):
+        core.CreateOperator("Foo", [], [], strange=value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 1, 2.5, "text", b"text", [], (), [1, 2], (1, 2.5), ["a", b"b"], range(3), {1},
+     np.eye(2), np.float32(1), np.array(1), np.array([]), np.array(["a"], object), np.ones(1, bool),
+     core.DataType.FLOAT, core.BlobReference("b"), caffe2_pb2.NetDef(), [caffe2_pb2.NetDef()],
+     caffe2_pb2.TensorProto(), -(2**63), core.DeviceOption(0)],
+)  # fmt: skip
+def test_what_an_argument_can_be(value: object) -> None:
+    made = core.CreateOperator("Foo", [], [], given=value)
+    assert len(made.arg) == (value is not None)
+    core.Net("n").Relu("x", "y", given=value, name="name", control_input=["x"])
+
+
+def test_a_range_is_a_list() -> None:
+    made = core.CreateOperator("Foo", [], [], few=range(2), one={3})
+    assert [list(each.ints) for each in made.arg] == [[0, 1], [3]]
+
+
+def test_ones_own_operators_may_take_any_argument() -> None:
+    @procession.operator("TakesAnything", outputs=0)
+    def takes(*, held: object) -> None:
+        """Takes an object."""
+        found.append(held)
+
+    found: list[object] = []
+    held = object()
+    workspace.RunOperatorOnce(core.CreateOperator("TakesAnything", [], [], held=held))
+    net = core.Net("n")
+    net.TakesAnything([], [], held=held)
+    workspace.RunNetOnce(net)
+    assert found == [held, held]
 
 
 def test_operators_are_named_by_the_line_that_added_them() -> None:
@@ -322,6 +370,37 @@ def test_a_job_is_used_before_its_workspace_types_are_compared() -> None:
         ops.Const(0)
     with pytest.raises(AssertionError, match="one workspace type"):
         net_printer.analyze(made)
+
+
+def test_devices_are_compared_by_number() -> None:
+    cpu, gpu = core.DeviceOption(0), core.DeviceOption(workspace.GpuDeviceType, 1)
+    assert core.device_equal(cpu, caffe2_pb2.DeviceOption())
+    assert core.device_equal(cpu, core.DeviceOption(0, random_seed=1, node_name="n"))
+    assert not core.device_equal(cpu, core.DeviceOption(0, 1))
+    assert not core.device_equal(cpu, gpu)
+    assert core.copy_func_between_devices(cpu, cpu) is None
+    for pair in ((cpu, gpu), (gpu, cpu)):
+        with pytest.raises(ValueError, match="CUDA"):
+            core.copy_func_between_devices(*pair)
+
+
+def test_remapping_takes_keywords() -> None:
+    made = core.CreateOperator("Add", ["a", "b"], ["c"])
+    core.remap_input(op=made, blob_name_remapping={"a": "z"})
+    assert list(made.input) == ["z", "b"]
+    inner = core.Net("inner")
+    inner.Relu("a", "a")
+    made = core.CreateOperator("If", ["c"], [], then_net=inner.Proto())
+    core.control_op_remap(op=made, prefix="", blob_remap={"a": "z"})
+    assert list(made.arg[0].n.op[0].output) == ["z"]
+
+
+def test_no_blob_is_the_gradient_of_two_outputs() -> None:
+    made = core.CreateOperator("Foo", ["a"], ["x", "y", "z", "x"])
+    copies, gradients = control_ops_grad.dedupe_g_output(made, ["p", "p", None, "p"])
+    assert [(op.type, op.input, op.output) for op in copies] == [("Copy", ["p"], ["y_p_DEDUP"])]
+    assert gradients == ["p", "y_p_DEDUP", None, "p"]
+    assert control_ops_grad.dedupe_g_output(made, [None] * 4) == ([], [None] * 4)
 
 
 def test_nothing_else_is_printed() -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from caffe2.python import core, workspace
 
+from procession.session.observers import TimeObserver
+
 C = workspace.C
 
 
@@ -78,3 +80,45 @@ def test_names_may_be_bytes() -> None:
     assert workspace.RunNet(net.Name().encode()) is True
     assert workspace.Blobs() == ["a", "x"]
     workspace.ResetWorkspace()
+
+
+def test_a_created_net_can_be_observed() -> None:
+    workspace.ResetWorkspace()
+    workspace.FeedBlob("x", np.ones(3, np.float32))
+    net = core.Net("observed")
+    net.Add(["x", "x"], "y")
+    net.Mul(["y", "y"], "z")
+    with pytest.raises(RuntimeError, match=f"no net '{net.Name()}'"):
+        net.AddObserver("TimeObserver")
+    with pytest.raises(RuntimeError, match=f"no net '{net.Name()}'"):
+        net.NumObservers()
+    workspace.CreateNet(net)
+    timing, counting = net.AddObserver("TimeObserver"), net.AddObserver("RunCountObserver")
+    assert net.NumObservers() == 2
+    assert np.isnan(timing.average_time())
+    workspace.RunNet(net, 3)
+    workspace.RunNetOnce(net)  # is another net
+    assert counting.debug_info() == "operators run: 6"
+    assert timing.average_time() > timing.average_time_children() > 0
+    with pytest.raises(RuntimeError, match="no observer 'Foo'"):
+        net.AddObserver("Foo")
+    net.RemoveObserver(counting)
+    workspace.ClearGlobalNetObserver()
+    assert net.NumObservers() == 1
+    workspace.RunNet(net)
+    assert counting.count == 6
+    workspace.CreateNet(net, overwrite=True)
+    assert net.NumObservers() == 0
+
+
+def test_a_net_in_a_worker_cannot_be_observed() -> None:
+    place = workspace.C.Workspace()
+    place.feed_blob("x", np.ones(3, np.float32))
+    net = core.Net("far")
+    net.Add(["x", "x"], "y")
+    made = place.create_net(net)
+    place.net(net.Name()).add_observer(TimeObserver())
+    made.run()
+    session = place.move()
+    with session, pytest.raises(RuntimeError, match="has observers, which cannot"):
+        made.run()

@@ -333,6 +333,7 @@ def test_what_is_refused(net: core.Net) -> None:
     operator = net.Proto().op[0]
     for ask in (
         lambda: workspace.ApplyTransform("Some", net.Proto()),
+        lambda: workspace.ApplyTransformIfFaster("Some", net.Proto(), net.Proto(), main_runs=1),
         lambda: workspace.GetOperatorCost(operator, []),
         lambda: workspace.Predictor(net.Proto(), net.Proto()),
     ):

@@ -21,6 +21,17 @@ def test_equals_its_name_and_hashes_like_it():
     assert {"a": 1}[blob] == 1
 
 
+def test_notes_belong_to_one_reference():
+    blob = BlobReference("a")
+    assert blob.meta == {}
+    blob.meta["seen"] = True
+    assert blob.meta == {"seen": True}
+    assert BlobReference(blob).meta == {}
+    blob.meta = {"other": 1}
+    assert blob.meta == {"other": 1}
+    assert pickle.loads(pickle.dumps(blob)).meta == {}
+
+
 @pytest.mark.parametrize("other", [None, 3, b"a", ["a"]])
 def test_equals_nothing_else(other):
     assert BlobReference("a") != other

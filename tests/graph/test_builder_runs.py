@@ -1,7 +1,6 @@
 """What is built with NetBuilder, ops and Task does, in every kind of session."""
 
 import os
-from functools import partial
 
 import numpy as np
 import pytest
@@ -23,18 +22,6 @@ from procession import (
     ops,
 )
 from procession.graph import schema
-
-SESSIONS = {
-    "local": LocalSession,
-    "isolated": partial(LocalSession, isolate=True),
-    "process": ProcessSession,
-}
-
-
-@pytest.fixture(params=SESSIONS)
-def session(request):
-    with SESSIONS[request.param]() as made:
-        yield made
 
 
 def fetched(session, *blobs):

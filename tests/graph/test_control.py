@@ -1,39 +1,28 @@
 """control: loops and conditions as steps."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
 from procession import (
     ExecutionStep,
     GraphError,
-    LocalSession,
     NameScope,
     Net,
-    ProcessSession,
     RunnableTypeError,
     control,
 )
 from procession.operators.datatype import DataType
 
-SESSIONS = {
-    "local": LocalSession,
-    "isolated": partial(LocalSession, isolate=True),
-    "process": ProcessSession,
-}
 
-
-@pytest.fixture(params=SESSIONS)
-def session(request):
-    with SESSIONS[request.param]() as made:
-        made.workspace().feed_blob("n", np.int64(0))
-        made.workspace().feed_blob("m", np.int64(0))
-        made.workspace().feed_blob("one", np.int64(1))
-        made.workspace().feed_blob("five", np.int64(5))
-        made.workspace().feed_blob("yes", True)
-        made.workspace().feed_blob("no", False)
-        yield made
+@pytest.fixture
+def session(session):
+    session.workspace().feed_blob("n", np.int64(0))
+    session.workspace().feed_blob("m", np.int64(0))
+    session.workspace().feed_blob("one", np.int64(1))
+    session.workspace().feed_blob("five", np.int64(5))
+    session.workspace().feed_blob("yes", True)
+    session.workspace().feed_blob("no", False)
+    return session
 
 
 def counting(blob="n"):

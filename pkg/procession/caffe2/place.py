@@ -1,4 +1,4 @@
-"""Workspace as Caffe2 has it: its values, its return values, its errors; and where it lives."""
+"""Workspace as Caffe2 has it: its values, its return values, its errors."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 
 import procession
-from procession.blobs.blob import Pool, is_tensor
 from procession.caffe2.translate import caffe2_errors
-from procession.compiler.compiled import CompiledRunnable
 from procession.errors import BlobNotFoundError, WorkspaceError
 from procession.graph.device import check_device
-from procession.graph.proto import DeviceOption, PlanDef, TensorProto
-from procession.runtime import workspace as runtime
+from procession.graph.proto import DeviceOption, TensorProto
 from procession.runtime.workspace import name_of
 from procession.session import serialize
-from procession.session.workspace import BlobHandle, Tensor, WorkspaceNet, as_message
+from procession.session.movable import MovableWorkspace
+from procession.session.workspace import (
+    BlobHandle,
+    Tensor,
+    WorkspaceNet,
+    as_message,
+    nets_run_in_place,
+)
 
 
 def fed(value: Any) -> Any:
@@ -135,87 +139,19 @@ class Net:
     def run(self) -> None:
         """Run it."""
         with caffe2_errors():
-            remote = self._place.session()
-            if remote is None:
-                self._net.run()
-            else:
-                remote.run(self._net.compiled)
+            self._place.run_created(self._net)
 
 
-class Place(procession.Workspace):
+class Place(MovableWorkspace):
     """A workspace for scripts.
 
-    In the mode `--processes` it lives in a worker process, once a session uses it: from then on
-    everything asked of it is asked of that process.
+    In the mode `--processes` it moves to a worker process once a session uses it.
     """
-
-    def __init__(
-        self,
-        parent: runtime.Workspace | None = None,
-        *,
-        node: str = "local",
-        pool: Pool | None = None,
-    ) -> None:
-        super().__init__(parent, node=node, pool=pool)
-        self._session: procession.ProcessSession | None = None
-        self._empty: set[str] = set()
-        """In a worker there are no blobs without a value: these are to be."""
-
-    # Where it lives.
-
-    def move(self) -> procession.ProcessSession:
-        """Have it live in a worker process."""
-        if self._session is None:
-            session = _Workers()
-            home = session.workspace()
-            for name in super().names():
-                value = super().peek(name)
-                if value is None:
-                    self._empty.add(name)
-                else:
-                    home.feed_blob(name, value)
-            self._session = session
-        return self._session
-
-    def session(self) -> procession.ProcessSession | None:
-        """The session in whose worker it lives, if it lives in one."""
-        return self._session
 
     # Blobs.
 
     def handle(self, name: str) -> Blob:
         return Blob(self, name)
-
-    def names(self) -> list[str]:
-        if self._session is None:
-            return super().names()
-        return sorted({*self._session.workspace().names(), *self._empty})
-
-    def has_blob(self, name: Any) -> bool:
-        if self._session is None:
-            return super().has_blob(name)
-        return name_of(name) in self._empty or self._session.workspace().has_blob(name)
-
-    def peek(self, name: Any) -> Any:
-        if self._session is None:
-            return super().peek(name)
-        home = self._session.workspace()
-        if name_of(name) in self._empty and not home.has_blob(name):
-            return None
-        return home.fetch_blob(name)
-
-    def writable(self, name: Any) -> Any:
-        if self._session is None:
-            return super().writable(name)
-        value = self.peek(name)
-        return value if is_tensor(value) else fetched(name_of(name), value)
-
-    def create_blob(self, name: Any) -> Blob:
-        if self._session is None:
-            super().create_blob(name)
-        elif not self.has_blob(name):
-            self._empty.add(name_of(name))
-        return self.handle(name_of(name))
 
     def fetch_blob(self, name: Any) -> Any:
         with caffe2_errors():
@@ -227,23 +163,15 @@ class Place(procession.Workspace):
         """Give a blob a value; returns True."""
         with caffe2_errors():
             check_placed(device_option)
-            value = fed(arr)
-            if self._session is None:
-                super().feed_blob(name, value)
-            else:
-                self._session.workspace().feed_blob(name, value)
+            super().feed_blob(name, fed(arr))
         return True
 
     def remove_blob(self, name: Any) -> None:
         self._remove_blob(name)
 
     def _remove_blob(self, name: Any) -> bool:
-        self._empty.discard(name_of(name))
         try:
-            if self._session is None:
-                super().remove_blob(name)
-            else:
-                self._session.workspace().remove_blob(name)
+            super().remove_blob(name)
         except BlobNotFoundError:
             return False
         return True
@@ -270,29 +198,9 @@ class Place(procession.Workspace):
 
     def run(self, obj: Any) -> None:
         with caffe2_errors():
-            self._keep_nets(as_message(obj))
+            for net in nets_run_in_place(as_message(obj)):
+                self._nets[net.name] = WorkspaceNet(self, net)
             super().run(obj)
-
-    def _keep_nets(self, plan: Any) -> None:
-        """Have `nets` list the nets that a plan runs in this very workspace."""
-        if not isinstance(plan, PlanDef):
-            return
-        named = {net.name: net for net in plan.network}
-        steps = list(plan.execution_step)
-        while steps:
-            step = steps.pop()
-            if not step.create_workspace:
-                steps.extend(step.substep)
-                for name in step.network:
-                    if name in named:
-                        self._nets[name] = WorkspaceNet(self, named[name])
-
-    def _run_compiled(self, compiled: CompiledRunnable) -> None:
-        remote = self.session()
-        if remote is None:
-            super()._run_compiled(compiled)
-        else:
-            remote.run(compiled)
 
     def _run_net(self, net: bytes) -> None:
         with caffe2_errors():
@@ -314,6 +222,9 @@ class _Workers(procession.ProcessSession):
     """In its workers `caffe2.python` can be imported, and workspaces are as they are here."""
 
     workspace_class = Place
+
+
+Place.session_class = _Workers
 
 
 def _bytes(message: Any) -> bytes:

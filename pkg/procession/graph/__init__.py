@@ -23,6 +23,7 @@ In the order in which one stands on the other:
     setup.py     what hangs on nets to be run before and after
     builder.py   NetBuilder: nets and steps in the order in which they run
     task.py      Task, TaskGroup: steps on nodes, and what is before, beside and after them
+    job.py       Job: groups of tasks, by when they run in a training
     control_ops.py, blocks.py, ops.py
                  nets inside If and While; loops and conditions as builders; `ops`
 """

@@ -20,7 +20,9 @@ class BlobReference:
     Operators are methods: `x.Relu()` is `x.Net().Relu([x])`. Caffe2: core.BlobReference.
     """
 
-    __slots__ = ("__weakref__", "_name", "_net")
+    __slots__ = ("__weakref__", "_meta", "_name", "_net")
+
+    _meta: dict[Any, Any]
 
     def __init__(self, name: str | BlobReference, net: Any = None) -> None:
         if not isinstance(name, (str, BlobReference)):
@@ -55,6 +57,19 @@ class BlobReference:
     def Net(self) -> Any:
         """The net that made this reference, if any."""
         return self._net
+
+    @property
+    def meta(self) -> dict[Any, Any]:
+        """What a script notes about this very reference; other references do not have it."""
+        try:
+            found: dict[Any, Any] = object.__getattribute__(self, "_meta")
+        except AttributeError:
+            found = self._meta = {}
+        return found
+
+    @meta.setter
+    def meta(self, noted: dict[Any, Any]) -> None:
+        self._meta = noted
 
     def GetNameScope(self) -> str:
         """The part of the name up to and with the last slash."""

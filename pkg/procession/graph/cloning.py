@@ -17,14 +17,14 @@ def _renamed(blobs: Any, remap: Mapping[str, str]) -> None:
     blobs[:] = [remap.get(blob, blob) for blob in blobs]
 
 
-def remap_nets_in_arguments(operator: OperatorDef, prefix: str, remap: Mapping[str, str]) -> None:
+def remap_nets_in_arguments(op: OperatorDef, prefix: str, blob_remap: Mapping[str, str]) -> None:
     """Rename blobs in the nets that an operator holds, as If, While and Do do."""
-    for argument in operator.arg:
+    for argument in op.arg:
         if not isinstance(argument.value, NetDef):
             continue
         inner = argument.value
         name = f"{inner.name}_remapped" if inner.name else "remapped"
-        argument.n.CopyFrom(remapped(inner, name, remap))
+        argument.n.CopyFrom(remapped(inner, name, blob_remap))
 
 
 REMAP_FUNCTIONS: dict[str, RemapFunction] = dict.fromkeys(
@@ -183,6 +183,6 @@ def clone_and_bind_net(
     return copied, remap
 
 
-def remap_input(operator: OperatorDef, blob_name_remapping: Mapping[str, str]) -> None:
+def remap_input(op: OperatorDef, blob_name_remapping: Mapping[str, str]) -> None:
     """Let an operator read other blobs. Caffe2: core.remap_input."""
-    _renamed(operator.input, blob_name_remapping)
+    _renamed(op.input, blob_name_remapping)

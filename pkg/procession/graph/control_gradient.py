@@ -208,6 +208,26 @@ def _distinct(
     return copies, found
 
 
+def dedupe_g_output(
+    op: OperatorDef, g_output: Sequence[Gradient]
+) -> tuple[Operators, list[Gradient]]:
+    """Copies, so that no blob is the gradient of two of an operator's outputs. Caffe2: the same.
+
+    Args:
+        op: The operator.
+        g_output: The gradient of each of its outputs, None for those that have none.
+
+    Returns:
+        The operators that copy, and the gradient of each output then.
+
+    Raises:
+        GradientError: A gradient is sparse.
+    """
+    copies, found = _distinct(op, g_output)
+    pairs = zip(op.output, g_output, strict=True)
+    return copies, [found[blob] if given else given for blob, given in pairs]
+
+
 # Do.
 
 

@@ -109,6 +109,11 @@ def device_option_equal(
     )
 
 
+def device_equal(src: proto.DeviceOption, dst: proto.DeviceOption) -> bool:
+    """Whether two options have the same device type and number. Caffe2: core.device_equal."""
+    return bool(src.device_type == dst.device_type and src.device_id == dst.device_id)
+
+
 def CurrentDeviceScope() -> proto.DeviceOption | None:
     """The device option that operators made here get, None outside any scope. Caffe2: the same."""
     return _device_scope.get()
@@ -211,6 +216,16 @@ def InferOpBlobDevicesAsDict(
     """As `InferOpBlobDevices`, by the names of the blobs. Caffe2: the same."""
     inputs, outputs = InferOpBlobDevices(op)
     return dict(zip(op.input, inputs, strict=True)), dict(zip(op.output, outputs, strict=True))
+
+
+def copy_func_between_devices(src: proto.DeviceOption, dst: proto.DeviceOption) -> None:
+    """What copies a blob from one device to another: None, as nothing has to. Caffe2: the same.
+
+    Raises:
+        DeviceError: One of them is not the CPU.
+    """
+    check_device(src, "what is to be copied from")
+    check_device(dst, "what is to be copied to")
 
 
 def InjectCrossDeviceCopies(

@@ -18,6 +18,7 @@ from procession.graph.gradient import IR, GradientSlice
 from procession.graph.message import Repeated
 from procession.graph.net_blobs import Blob, NetBlobs
 from procession.graph.operator import (
+    DESCRIPTIONS,
     blob_names,
     check_operator,
     describe_operator,
@@ -35,11 +36,6 @@ from procession.operators.datatype import DataType, numpy_dtype
 # Inside the class, `Net` is also a method.
 NetLike: TypeAlias = "Net"
 Self = TypeVar("Self", bound="Net")
-
-_DESCRIPTIONS = frozenset(
-    ("name", "control_input", "device_option", "arg", "engine", "debug_info", "random_seed")
-)
-"""Keywords that are no arguments of the operator."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +109,8 @@ class Net(NetBlobs):
         else:
             written = blob_names(outputs, type)
         descriptions = {}
-        if not _DESCRIPTIONS.isdisjoint(arguments):
-            descriptions = {key: arguments.pop(key) for key in _DESCRIPTIONS & set(arguments)}
+        if not DESCRIPTIONS.isdisjoint(arguments):
+            descriptions = {key: arguments.pop(key) for key in DESCRIPTIONS & set(arguments)}
         made = make_operator(
             type, read, written, {key: kept(v) for key, v in arguments.items()}, user_line()
         )

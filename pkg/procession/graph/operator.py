@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from procession.errors import OperatorSignatureError, UnknownArgumentError, did_you_mean
+from procession.errors import GraphError, OperatorSignatureError, UnknownArgumentError, did_you_mean
 from procession.graph.blob import BlobReference, ScopedName
 from procession.graph.device import CurrentDeviceScope
-from procession.graph.message import Repeated
-from procession.graph.proto import Argument, DeviceOption, OperatorDef
+from procession.graph.message import Message, Repeated
+from procession.graph.proto import Argument, DeviceOption, OperatorDef, field_of
 from procession.graph.source import Source, user_line
 from procession.operators import REGISTRY, Definition
 from procession.operators.registry import REQUIRED, signature
@@ -45,11 +45,57 @@ def blob_names(blobs: Any, operator: str) -> list[str]:
 
 def kept(value: Any) -> Any:
     """An argument's value, safe from what the caller does to it later."""
-    if isinstance(value, (list, dict, set, np.ndarray)):
+    if isinstance(value, (range, set)):
+        return list(value)
+    if isinstance(value, (list, dict, np.ndarray)):
         return value.copy()
     if isinstance(value, BlobReference):
         return str(value)
     return value
+
+
+DESCRIPTIONS = frozenset(
+    ("name", "control_input", "device_option", "arg", "engine", "debug_info", "random_seed")
+)
+"""Keywords that are no arguments of the operator."""
+
+
+def _holdable(value: Any) -> bool:
+    if isinstance(value, (Message, BlobReference)):
+        return True
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    if isinstance(value, np.ndarray):
+        # One of objects has text, or is none that could be told apart from a list.
+        known = value.ravel().tolist() if value.dtype.hasobject else value
+        return not value.size or field_of(known) is not None
+    if isinstance(value, (list, tuple, range, set)):
+        # Nothing in it is no mistake.
+        return not value or field_of(list(value)) is not None
+    return field_of(value) is not None
+
+
+def check_holdable(operator: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse an argument that a message of Caffe2's could not hold.
+
+    Those are numbers, text, messages, arrays of numbers or text, and lists of one kind of these.
+    Operators that are not Procession's own, and those that call functions, take anything.
+
+    Raises:
+        GraphError: An argument is something else.
+    """
+    for name, value in arguments.items():
+        if value is None or name in DESCRIPTIONS or _holdable(value):
+            continue
+        if operator in REGISTRY:
+            definition = REGISTRY[operator]
+            if "func" in definition.arguments or not definition.own:
+                continue
+        raise GraphError(
+            f"argument {name!r} of operator {operator} cannot be {value!r} of type "
+            f"{type(value).__name__}: it is a number, text, a message, an array, or a list of one "
+            f"kind of these"
+        )
 
 
 def make_operator(

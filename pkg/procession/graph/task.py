@@ -30,6 +30,7 @@ from procession.graph.step import (
     execution_step,
     to_execution_step,
 )
+from procession.operators.datatype import DataType
 
 __all__ = [
     "LOCAL",
@@ -94,6 +95,8 @@ class Task(Managed):
     """Hung by this on a net: a step that runs again and again beside each instance."""
     builder_type: ClassVar[type[NetBuilder]] = NetBuilder
     """What it is as a `with` block."""
+    has_output: ClassVar[bool] = False
+    """Whether one that hands nothing back is given an output, a zero. Caffe2's always have one."""
 
     def __init__(
         self,
@@ -217,6 +220,11 @@ class Task(Managed):
         parts = [self._step, *reports]
         inits, exits = get_setup_nets(Task.TASK_SETUP, parts, self)
         instance_inits, instance_exits = get_setup_nets(Task.TASK_INSTANCE_SETUP, parts, self)
+        if self.has_output and not self._outputs:
+            net = self.builder_type.net_type(f"{self.name}:output")
+            zero = net.ConstantFill([], 1, dtype=int(DataType.INT32), value=0)
+            self._outputs.append(TaskOutput(zero))
+            exits = [*exits, net]
         body = self._step
         if reports:
             body = execution_step(f"{self.name}:body", [*reports, body])

@@ -61,6 +61,16 @@ def as_bytes(text: Any) -> bytes:
     raise WorkspaceError(f"a tensor of strings holds a {type(text).__name__}: {text!r}")
 
 
+def size_bytes(value: Any) -> int:
+    """How many bytes a value has: those of a tensor with its strings, or a string's; else 0."""
+    if isinstance(value, (str, bytes)):
+        return len(as_bytes(value))
+    if not isinstance(value, np.ndarray):
+        return 0
+    strings = sum(map(len, value.flat)) if value.dtype.hasobject else 0
+    return int(value.nbytes) + strings
+
+
 def tensor_proto(array: Any, name: str | None = None) -> TensorProto:
     """An array as a message.
 
@@ -101,6 +111,22 @@ def tensor_value(tensor: TensorProto) -> Any:
     if flat.size != np.prod(shape, dtype=np.int64):
         raise WorkspaceError(f"a tensor of shape {shape} holds {flat.size} values")
     return flat.reshape(shape)
+
+
+def listed_value(tensor: TensorProto) -> Any:
+    """`tensor_value`; a message that does not say its shape is a list of values.
+
+    Raises:
+        WorkspaceError: See `tensor_value`.
+    """
+    fields = (*_FIELDS.values(), "int32_data")
+    count = max(len(getattr(tensor, field)) for field in fields)
+    if tensor.dims or count == 1:
+        return tensor_value(tensor)
+    known = TensorProto()
+    known.CopyFrom(tensor)
+    known.dims.append(count)
+    return tensor_value(known)
 
 
 def dump(name: str, value: Any) -> bytes:

@@ -5,7 +5,7 @@ A `LocalSession` can be given one, to run in it as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +25,7 @@ from procession.runtime import workspace as runtime
 from procession.runtime.workspace import name_of
 from procession.session import serialize
 from procession.session.local import LocalSession
+from procession.session.observers import NetObserver, Watch
 
 
 class Tensor:
@@ -164,6 +165,8 @@ class WorkspaceNet:
         self._workspace = workspace
         self._net = net
         self._session: Any = None
+        self._observers: list[NetObserver] = []
+        self._watch: Watch | None = None
 
     @property
     def name(self) -> str:
@@ -185,7 +188,28 @@ class WorkspaceNet:
         """
         if self._session is None:
             self._session = LocalSession(self._workspace)
-        self._session.run(self.compiled)
+        if self._observers:
+            if self._watch is None:
+                self._watch = Watch(self.compiled)
+            self._watch.run(self._session.run, self.observers)
+        else:
+            self._session.run(self.compiled)
+
+    @property
+    def observers(self) -> tuple[NetObserver, ...]:
+        """What is told of its runs."""
+        return tuple(self._observers)
+
+    def add_observer(self, observer: NetObserver) -> None:
+        """Tell an observer of each `run` from here on. What operators keep begins anew.
+
+        Runs of the net in steps and plans are not among them. Caffe2: Net.AddObserver.
+        """
+        self._observers.append(observer)
+
+    def remove_observer(self, observer: NetObserver) -> None:
+        """Tell it no more; one that is not told does no harm. Caffe2: Net.RemoveObserver."""
+        self._observers = [each for each in self._observers if each is not observer]
 
     def __repr__(self) -> str:
         return f"<WorkspaceNet {self.name!r}>"
@@ -203,6 +227,22 @@ def as_message(obj: Any) -> Any:
     if isinstance(obj, ExecutionStep):
         obj = Plan(obj)
     return obj.Proto() if isinstance(obj, Plan) else None
+
+
+def nets_run_in_place(plan: Any) -> Iterator[NetDef]:
+    """The nets that a plan's message runs in the very workspace that it is given to.
+
+    Those of steps with a workspace of their own are not among them. What is no plan has none.
+    """
+    if not isinstance(plan, PlanDef):
+        return
+    named = {net.name: net for net in plan.network}
+    steps = list(plan.execution_step)
+    while steps:
+        step = steps.pop()
+        if not step.create_workspace:
+            steps.extend(step.substep)
+            yield from (named[name] for name in step.network if name in named)
 
 
 class Workspace(runtime.Workspace):

@@ -6,22 +6,22 @@ Functions take what Caffe2's take, the bytes of messages, and the messages thems
 from __future__ import annotations
 
 import threading
-import time
 from abc import ABCMeta
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
-from procession.caffe2 import inference, mode
+from procession.caffe2 import mode
 from procession.caffe2.place import Blob, Net, Place, TensorCPU
 from procession.caffe2.translate import caffe2_errors
 from procession.errors import WorkspaceError, nearest
-from procession.graph.proto import DeviceOption, NetDef, OperatorDef, PlanDef, TensorShapes
+from procession.graph.proto import DeviceOption, NetDef, OperatorDef, PlanDef
 from procession.operators import REGISTRY
-from procession.session import serialize
+from procession.session import benchmark, inference, serialize
+from procession.session.background import BackgroundRun as BackgroundPlan
+from procession.session.observers import NetObserver, make_observer
 
-__all__ = ["Blob", "Net", "TensorCPU", "Workspace"]
+__all__ = ["BackgroundPlan", "Blob", "Net", "TensorCPU", "Workspace"]
 
 has_cuda_support = False
 has_hip_support = False
@@ -193,17 +193,10 @@ def deserialize_blob(name: Any, content: bytes) -> None:
         _current().feed_blob(_text(name), serialize.load(content))
 
 
+@caffe2_errors()
 def get_blob_size_bytes(name: Any) -> int:
     """How many bytes a blob has: those of an array, or a string's."""
-    value = None
-    with caffe2_errors():
-        value = _current().peek(_text(name))
-    if isinstance(value, (str, bytes)):
-        return len(serialize.as_bytes(value))
-    if getattr(value, "dtype", None) is None:
-        return 0
-    strings = sum(map(len, value.flat)) if value.dtype.hasobject else 0
-    return int(value.nbytes) + strings
+    return serialize.size_bytes(_current().peek(_text(name)))
 
 
 def get_blob_numa_node(name: Any) -> int:
@@ -274,6 +267,35 @@ def run_net(name: Any, num_iter: int = 1, allow_fail: bool = False) -> bool:
     return True
 
 
+@caffe2_errors()
+def add_observer_to_net(net_name: Any, observer_type: str) -> NetObserver:
+    """Have a net of the current workspace observed by a TimeObserver or a RunCountObserver.
+
+    Raises:
+        WorkspaceError: There is no such net or observer.
+    """
+    net = _current().net(_text(net_name))
+    made = make_observer(observer_type)
+    net.add_observer(made)
+    return made
+
+
+@caffe2_errors()
+def remove_observer_from_net(net_name: Any, observer: NetObserver) -> None:
+    """Have a net observed by that observer no more."""
+    _current().net(_text(net_name)).remove_observer(observer)
+
+
+@caffe2_errors()
+def num_observers_on_net(net_name: Any) -> int:
+    """How many observers a net of the current workspace has."""
+    return len(_current().net(_text(net_name)).observers)
+
+
+def clear_global_net_observer() -> None:
+    """Nothing to do: only nets have observers, each its own."""
+
+
 def run_net_once(net: Any) -> bool:
     """Run a net in the current workspace; returns True."""
     _current().run(_message(net, NetDef))
@@ -300,33 +322,12 @@ def run_plan(plan: Any) -> bool:
     return True
 
 
-class BackgroundPlan:
-    """A plan that runs in a thread."""
-
-    def __init__(self, workspace: Workspace, plan: PlanDef) -> None:
-        self._succeeded = False
-        self._thread = threading.Thread(target=self._run, args=(workspace, plan), daemon=True)
-        self._thread.start()
-
-    def _run(self, workspace: Workspace, plan: PlanDef) -> None:
-        workspace.run(plan)
-        self._succeeded = True
-
-    def is_done(self) -> bool:
-        """Whether it has ended."""
-        return not self._thread.is_alive()
-
-    def is_succeeded(self) -> bool:
-        """Whether it ended without an error."""
-        self._thread.join()
-        return self._succeeded
-
-
 def run_plan_in_background(plan: Any) -> BackgroundPlan:
     """Begin to run a plan in the current workspace."""
     return BackgroundPlan(_current(), _message(plan, PlanDef))
 
 
+@caffe2_errors()
 def benchmark_net(
     name: Any, warmup_runs: int, main_runs: int, run_individual: bool = False
 ) -> list[float]:
@@ -338,25 +339,7 @@ def benchmark_net(
         main_runs: How often to run it.
         run_individual: Time each operator by itself, too; otherwise these times are 0.
     """
-    workspace = _current()
-    with caffe2_errors():
-        compiled = workspace.net(_text(name)).compiled
-    net = workspace.nets[_text(name)]
-    operations = list(compiled.merged.operations())
-    run_net(name, warmup_runs)
-    times = [_time(net.run, main_runs)]
-    for operation in operations:
-        alone = inference.alone(compiled, operation)
-        run = partial(workspace.run, alone)
-        times.append(_time(run, main_runs) if run_individual else 0.0)
-    return times
-
-
-def _time(run: Any, count: int) -> float:
-    begin = time.perf_counter()
-    for _ in range(count):
-        run()
-    return (time.perf_counter() - begin) * 1000 / max(count, 1)
+    return benchmark.benchmark_net(_current(), _text(name), warmup_runs, main_runs, run_individual)
 
 
 def benchmark_net_once(name: Any) -> float:
@@ -396,8 +379,7 @@ def infer_op_input_output_device(operator: bytes) -> tuple[list[bytes], list[byt
 
 def infer_shapes_and_types_from_workspace(nets: Iterable[Any]) -> bytes:
     """Shapes and types of what nets make of the current workspace's tensors."""
-    workspace = _current()
-    known = {name: workspace.peek(name) for name in workspace.names()}
+    known = inference.of_workspace(_current())
     return inference.infer([_message(net, NetDef) for net in nets], known).SerializeToString()
 
 
@@ -408,8 +390,7 @@ def infer_shapes_and_types_from_map(
 ) -> bytes:
     """Shapes and types of what nets make of tensors of these shapes."""
     known = inference.of_shapes(blob_dimensions, blob_types or {})
-    found: TensorShapes = inference.infer([_message(net, NetDef) for net in nets], known)
-    return found.SerializeToString()
+    return inference.infer([_message(net, NetDef) for net in nets], known).SerializeToString()
 
 
 def global_init(args: Any) -> None:

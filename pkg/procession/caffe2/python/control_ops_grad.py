@@ -1,6 +1,7 @@
 """`caffe2.python.control_ops_grad`: the gradients of Do, If and While."""
 
 from procession.graph.control_gradient import (
+    dedupe_g_output,
     disambiguate_grad_if_op_output,
     gen_do_gradient,
     gen_if_gradient,
@@ -9,6 +10,7 @@ from procession.graph.control_gradient import (
 )
 
 __all__ = [
+    "dedupe_g_output",
     "disambiguate_grad_if_op_output",
     "gen_do_gradient",
     "gen_if_gradient",

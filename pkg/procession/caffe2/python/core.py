@@ -26,12 +26,14 @@ from procession.graph.device import (
     InjectDeviceCopiesAmongNets,
     InjectDeviceCopiesAmongNetsWithoutB2D,
     IsGPUDeviceType,
+    copy_func_between_devices,
+    device_equal,
     device_option_equal,
 )
 from procession.graph.gradient import GradientRegistry
 from procession.graph.gradient_makers import GradientSlice
 from procession.graph.ir import IR, OpSSA
-from procession.graph.operator import IsOperator, IsOperatorWithEngine
+from procession.graph.operator import IsOperator, IsOperatorWithEngine, check_holdable
 from procession.graph.proto import OperatorDef
 from procession.graph.scope import NameScope
 from procession.graph.ssa import (
@@ -92,6 +94,7 @@ __all__ = [
     "caffe2_pb2",
     "clone_and_bind_net",
     "control_op_remap",
+    "copy_func_between_devices",
     "device_equal",
     "device_option_equal",
     "execution_step",
@@ -115,7 +118,6 @@ SetGlobalEnginePref = C.set_global_engine_pref
 SetOpEnginePref = C.set_op_engine_pref
 SetPerOpEnginePref = C.set_per_op_engine_pref
 
-device_equal = device_option_equal
 control_op_remap = cloning.remap_nets_in_arguments
 DEFAULT_REMAP_FUNCS = cloning.REMAP_FUNCTIONS
 
@@ -141,9 +143,36 @@ def _GetRegisteredOperators() -> set[str]:
     return set(C.registered_operators())
 
 
-def CreateOperator(operator_type: str, inputs: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
-    """An operator by itself. See `procession.graph.operator.CreateOperator`."""
-    made = graph_operator.CreateOperator(operator_type, inputs, outputs, *args, **kwargs)
+def CreateOperator(
+    operator_type: str,
+    inputs: Any,
+    outputs: Any,
+    name: str = "",
+    control_input: Any = None,
+    device_option: Any = None,
+    arg: Any = None,
+    engine: str | None = None,
+    debug_info: str | None = None,
+    **kwargs: Any,
+) -> Any:
+    """An operator by itself. See `procession.graph.operator.CreateOperator`.
+
+    Raises:
+        GraphError: An argument is nothing that Caffe2's messages hold.
+    """
+    check_holdable(operator_type, kwargs)
+    made = graph_operator.CreateOperator(
+        operator_type,
+        inputs,
+        outputs,
+        name,
+        control_input,
+        device_option,
+        arg,
+        engine,
+        debug_info,
+        **kwargs,
+    )
     if workspace.IsImmediate():
         workspace.RunOperatorImmediate(made)
     return made
@@ -171,7 +200,8 @@ def CreatePythonOperator(
     arguments["must_write"] = False
     if isinstance(outputs, (list, tuple)):
         arguments["n_outputs"] = len(outputs)
-    return CreateOperator("Python", inputs, outputs, *args, **arguments, **kwargs)
+    create: Any = CreateOperator
+    return create("Python", inputs, outputs, *args, **arguments, **kwargs)
 
 
 class Net(graph_net.Net):
@@ -186,6 +216,7 @@ class Net(graph_net.Net):
     def _add(self, type: str, inputs: Any, outputs: Any, arguments: dict[str, Any]) -> Any:
         if type == "Python":
             arguments["must_write"] = False
+        check_holdable(type, arguments)
         made = super()._add(type, inputs, outputs, arguments)
         if workspace.IsImmediate():
             workspace.RunOperatorImmediate(self._net.op[-1])
@@ -211,9 +242,22 @@ class Net(graph_net.Net):
         if known != (set(self._written), set(self._from_outside)):
             raise GraphError(f"net {self.Name()!r} knows other blobs than its message has")
 
+    def AddObserver(self, observer_type: str) -> Any:
+        """Have the runs observed of the net that `CreateNet` made of this; returns the observer.
+
+        Args:
+            observer_type: "TimeObserver" or "RunCountObserver"; see
+                `procession.session.observers`.
+        """
+        return C.add_observer_to_net(self.Name(), observer_type)
+
+    def RemoveObserver(self, observer: Any) -> None:
+        """Have them observed by that observer no more."""
+        C.remove_observer_from_net(self.Name(), observer)
+
     def NumObservers(self) -> int:
-        """0: nets have no observers."""
-        return 0
+        """How many observers the net has that `CreateNet` made of this."""
+        return C.num_observers_on_net(self.Name())
 
     @staticmethod
     def _RunAllOnGPU(net: Any, gpu_id: int = 0, use_cudnn: bool = False) -> None:

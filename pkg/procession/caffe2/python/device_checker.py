@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from procession.caffe2.python import _import_c_extension as C
 from procession.caffe2.python import workspace
-from procession.graph.device import check_device
+from procession.testing import devices
+
+__all__ = ["DeviceChecker"]
 
 
 class DeviceChecker:
     """Runs operators and nets with several device options, and compares what they make.
+
+    What differs is printed.
 
     Args:
         threshold: How far results may be apart, relatively and absolutely.
@@ -23,22 +25,6 @@ class DeviceChecker:
     def __init__(self, threshold: float, device_options: Sequence[Any]) -> None:
         self._threshold = threshold
         self._device_options = device_options
-
-    def _agree(self, names: Sequence[str], run: Callable[[Any], list[Any]]) -> bool:
-        with workspace.WorkspaceGuard("_device_check_"):
-            results = []
-            for option in self._device_options:
-                check_device(option, "a check of devices")
-                workspace.ResetWorkspace()
-                results.append(run(option))
-            workspace.ResetWorkspace()
-        good = True
-        for option, values in zip(self._device_options, results, strict=True):
-            for name, value, wanted in zip(names, values, results[0], strict=True):
-                if not np.allclose(value, wanted, atol=self._threshold, rtol=self._threshold):
-                    print(f"{name} differs with {option}: {value} is not {wanted}")
-                    good = False
-        return good
 
     def CheckSimple(
         self,
@@ -55,18 +41,19 @@ class DeviceChecker:
             outputs_to_check: Which outputs to compare.
             input_device_options: Where inputs are to be fed.
         """
-        names = [op.output[index] for index in outputs_to_check]
-
-        def run(option: Any) -> list[Any]:
-            placed = copy.deepcopy(op)
-            placed.device_option.CopyFrom(option)
-            for name, value in zip(op.input, inputs, strict=False):
-                place = (input_device_options or {}).get(name, option)
-                workspace.FeedBlob(name, np.array(value), place)
-            workspace.RunOperatorOnce(placed)
-            return workspace.FetchBlobs(names)
-
-        return self._agree(names, run)
+        with workspace.WorkspaceGuard("_device_check_"):
+            found = devices.compare_operator(
+                C.Workspace.current,
+                op,
+                inputs,
+                outputs_to_check,
+                self._device_options,
+                threshold=self._threshold,
+                input_device_options=input_device_options,
+            )
+            workspace.ResetWorkspace()
+        print(*found, sep="\n", end="\n" if found else "")
+        return not found
 
     def CheckNet(
         self,
@@ -83,16 +70,16 @@ class DeviceChecker:
             blobs_to_check: What to compare; left out, all that the net makes.
             ignore: What not to compare.
         """
-        if blobs_to_check is None:
-            blobs_to_check = [blob for op in net.op for blob in op.output]
-        names = [blob for blob in blobs_to_check if blob not in (ignore or ())]
-
-        def run(option: Any) -> list[Any]:
-            for name, value in (inputs or {}).items():
-                workspace.FeedBlob(name, value, option)
-            for op in net.op:
-                op.device_option.CopyFrom(option)
-            workspace.RunNetOnce(net)
-            return workspace.FetchBlobs(names)
-
-        return self._agree(names, run)
+        with workspace.WorkspaceGuard("_device_check_"):
+            found = devices.compare_net(
+                C.Workspace.current,
+                net,
+                self._device_options,
+                threshold=self._threshold,
+                inputs=inputs,
+                blobs_to_check=blobs_to_check,
+                ignore=ignore,
+            )
+            workspace.ResetWorkspace()
+        print(*found, sep="\n", end="\n" if found else "")
+        return not found

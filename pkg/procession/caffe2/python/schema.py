@@ -7,74 +7,23 @@ from typing import Any
 from procession.caffe2.python import _import_c_extension as C
 from procession.graph import schema as graph_schema
 from procession.graph.blob import BlobReference
-from procession.graph.schema import (
-    FIELD_SEPARATOR,
-    ConstRecord,
-    FeatureSpec,
-    Field,
-    InitEmptyRecord,
-    List,
-    ListWithEvicted,
-    Map,
-    MapWithEvicted,
-    Metadata,
-    NamedTuple,
-    NewRecord,
-    RawTuple,
-    Scalar,
-    Struct,
-    Tuple,
-    as_record,
-    attach_metadata_to_scalars,
-    data_type_for_dtype,
-    dtype_for_core_type,
-    equal_schemas,
-    from_blob_list,
-    from_column_list,
-    from_dtype,
-    is_schema_subset,
-    schema_check,
-)
+from procession.graph.schema import *  # noqa: F403
 
-__all__ = [
-    "FIELD_SEPARATOR",
-    "BlobReference",
-    "ConstRecord",
-    "FeatureSpec",
-    "FeedRecord",
-    "FetchRecord",
-    "Field",
-    "InitEmptyRecord",
-    "List",
-    "ListWithEvicted",
-    "Map",
-    "MapWithEvicted",
-    "Metadata",
-    "NamedTuple",
-    "NewRecord",
-    "RawTuple",
-    "Scalar",
-    "Struct",
-    "Tuple",
-    "as_record",
-    "attach_metadata_to_scalars",
-    "data_type_for_dtype",
-    "dtype_for_core_type",
-    "equal_schemas",
-    "from_blob_list",
-    "from_column_list",
-    "from_dtype",
-    "is_schema_subset",
-    "schema_check",
-]
+__all__ = ["BlobReference"]
+__all__ += graph_schema.__all__
 
 
-def FeedRecord(blob_record: Field, arrays: Any, ws: Any = None) -> None:
+# These take the place of the graph's own, which have to be given a workspace.
+def FeedRecord(  # type: ignore[no-redef]
+    blob_record: graph_schema.Field, arrays: Any, ws: Any = None
+) -> None:
     """Feed arrays to the blobs of a record; see `procession.schema.FeedRecord`."""
     graph_schema.FeedRecord(blob_record, arrays, C.Workspace.current if ws is None else ws)
 
 
-def FetchRecord(blob_record: Field, ws: Any = None, throw_on_type_mismatch: bool = False) -> Any:
+def FetchRecord(  # type: ignore[no-redef]
+    blob_record: graph_schema.Field, ws: Any = None, throw_on_type_mismatch: bool = False
+) -> Any:
     """A record of the values of a record's blobs; see `procession.schema.FetchRecord`."""
     if ws is None:
         ws = C.Workspace.current

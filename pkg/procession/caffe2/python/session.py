@@ -9,11 +9,13 @@ import procession
 from procession.caffe2 import mode
 from procession.caffe2.place import Place
 from procession.caffe2.python import _import_c_extension as C
+from procession.caffe2.python.task import Task
 from procession.caffe2.translate import caffe2_errors
 from procession.errors import GraphError, SessionClosedError
+from procession.graph import task
 from procession.graph.cluster import Cluster, WorkspaceType
 from procession.graph.step import execution_step
-from procession.graph.task import Task, TaskGroup
+from procession.graph.task import TaskGroup
 
 __all__ = [
     "Cluster",
@@ -75,7 +77,7 @@ class Session:
         if workspace_type is not None:
             if not isinstance(runnable, TaskGroup):
                 group = TaskGroup(workspace_type)
-                group.add(runnable if isinstance(runnable, Task) else Task(step=runnable))
+                group.add(runnable if isinstance(runnable, task.Task) else Task(step=runnable))
                 runnable = group
             elif runnable.workspace_type() is None:
                 runnable._workspace_type = workspace_type

@@ -31,6 +31,10 @@ class NetBuilder(builder.NetBuilder):
 
 
 class Task(task.Task):
-    """A task whose `with` block builds nets that are not strict. Caffe2: task.Task."""
+    """A task that has an output, and whose `with` block builds nets that are not strict.
+
+    Caffe2: task.Task.
+    """
 
     builder_type: ClassVar[type[builder.NetBuilder]] = NetBuilder
+    has_output: ClassVar[bool] = True

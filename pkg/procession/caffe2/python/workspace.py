@@ -22,6 +22,7 @@ from procession.graph.net import Net
 from procession.graph.proto import NetDef, OperatorDef, TensorShapes
 from procession.graph.scope import CurrentNameScope
 from procession.graph.step import ExecutionStep, Plan
+from procession.session.inference import as_dicts
 
 logger = logging.getLogger(__name__)
 
@@ -258,6 +259,9 @@ def RunPlanInBackground(plan_or_step: Any) -> C.BackgroundPlan:
     return C.run_plan_in_background(_plan(plan_or_step))
 
 
+ClearGlobalNetObserver = C.clear_global_net_observer
+
+
 def CallWithExceptionIntercept(
     func: Any, op_id_fetcher: Any, net_name: str, *args: Any, **kwargs: Any
 ) -> Any:
@@ -278,6 +282,11 @@ def Predictor(init_net: Any, predict_net: Any) -> Any:
 def ApplyTransform(transform_key: str, net: Any) -> Any:
     """Refused: there are no transforms."""
     raise WorkspaceError(f"Procession has no transform {transform_key!r}, nor any other")
+
+
+def ApplyTransformIfFaster(transform_key: str, net: Any, init_net: Any, **kwargs: Any) -> Any:
+    """Refused: there are no transforms."""
+    return ApplyTransform(transform_key, net)
 
 
 def InferShapesAndTypes(
@@ -301,11 +310,7 @@ def InferShapesAndTypes(
         found = C.infer_shapes_and_types_from_workspace(messages)
     else:
         found = C.infer_shapes_and_types_from_map(messages, blob_dimensions, blob_types)
-    shapes = TensorShapes.FromString(found).shapes
-    return (
-        {each.name: list(each.dims) for each in shapes},
-        {each.name: each.data_type for each in shapes},
-    )
+    return as_dicts(TensorShapes.FromString(found))
 
 
 # Immediate mode: operators run, in a workspace of their own, as soon as they are made.

@@ -2,7 +2,8 @@
 
 Values are not known when only shapes are given. Operators then run on several made-up values, and
 what has another shape with each stays unknown, with all that is made of it. So does what an
-operator makes that has effects beyond its outputs.
+operator makes that has effects beyond its outputs. Nothing that can be seen is run: workspaces and
+nets are as they were.
 """
 
 from __future__ import annotations
@@ -12,21 +13,14 @@ from typing import Any
 
 import numpy as np
 
-import procession
-from procession.compiler.compiled import CompiledRunnable
 from procession.errors import ProcessionError, WorkspaceError
+from procession.graph.net import Net
 from procession.graph.proto import NetDef, OperatorDef, TensorShape, TensorShapes
 from procession.operators import REGISTRY
 from procession.operators.datatype import numpy_dtype
 from procession.operators.handles import Counter
-from procession.runtime.program import (
-    NetProgram,
-    NodeProgram,
-    Operation,
-    StepProgram,
-    TaskProgram,
-)
 from procession.session import serialize
+from procession.session.workspace import Workspace
 
 _Kind = tuple[tuple[int, ...], "np.dtype[Any]"]
 """Shape and type."""
@@ -63,7 +57,7 @@ class _Inference:
     """Workspaces that differ in the values that are not known."""
 
     def __init__(self, ways: int) -> None:
-        self.workspaces = [procession.Workspace() for _ in range(ways)]
+        self.workspaces = [Workspace() for _ in range(ways)]
 
     def know(self, blob: str, shape: Sequence[int], dtype: Any) -> None:
         """A blob has this shape and type."""
@@ -179,15 +173,60 @@ def infer(nets: Iterable[NetDef], known: Mapping[str, Any]) -> TensorShapes:
     return found
 
 
-def alone(compiled: CompiledRunnable, operation: Operation) -> CompiledRunnable:
-    """One operator of something compiled, by itself."""
-    whole = compiled.merged
-    step = StepProgram(compiled.name, (NetProgram(compiled.name, (operation,)),))
-    program = NodeProgram(
-        node=whole.node,
-        private=False,
-        tasks=(TaskProgram(compiled.name, step),),
-        outputs=(),
-        definitions=whole.definitions,
+def of_workspace(workspace: Workspace) -> dict[str, Any]:
+    """Blob -> value, of all blobs of a workspace."""
+    return {name: workspace.peek(name) for name in workspace.names()}
+
+
+def infer_shapes_and_types(
+    nets: Iterable[Net | NetDef],
+    blob_dimensions: Mapping[Any, Sequence[int]] | None = None,
+    blob_types: Mapping[Any, int] | None = None,
+    *,
+    workspace: Workspace | None = None,
+) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Shapes and types of what nets make, as far as they can be told without running the nets.
+
+        infer_shapes_and_types([net], {"x": [32, 10]})
+        infer_shapes_and_types([net], workspace=workspace)
+
+    Args:
+        nets: Nets, or their messages, in the order in which they are to run.
+        blob_dimensions: Blob -> shape, of what the nets read.
+        blob_types: Blob -> `core.DataType`, of blobs in `blob_dimensions`; left out, FLOAT.
+        workspace: Where what the nets read lies, instead of shapes. More can be told then, since
+            the values are known.
+
+    Returns:
+        (blob -> shape, blob -> `core.DataType`): of the blobs that were given, and of what the nets
+        make of them. What cannot be told is left out.
+
+    Raises:
+        TypeError: Something is no net.
+        ValueError: Both shapes and a workspace are given; or types and no shapes.
+        WorkspaceError: A dimension is negative.
+
+    Caffe2: workspace.InferShapesAndTypes.
+    """
+    if workspace is not None and blob_dimensions is not None:
+        raise ValueError("infer_shapes_and_types takes blob_dimensions or a workspace, not both")
+    if blob_types is not None and blob_dimensions is None:
+        raise ValueError("infer_shapes_and_types takes blob_types only with blob_dimensions")
+    messages = []
+    for net in nets:
+        message = net.message if isinstance(net, Net) else net
+        if not isinstance(message, NetDef):
+            raise TypeError(f"infer_shapes_and_types takes nets, or their messages, not {net!r}")
+        messages.append(message)
+    known: Mapping[str, Any] = of_shapes(blob_dimensions or {}, blob_types or {})
+    if workspace is not None:
+        known = of_workspace(workspace)
+    return as_dicts(infer(messages, known))
+
+
+def as_dicts(found: TensorShapes) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """(blob -> shape, blob -> type), of a message of both."""
+    return (
+        {each.name: list(each.dims) for each in found.shapes},
+        {each.name: each.data_type for each in found.shapes},
     )
-    return CompiledRunnable(compiled.name, (program,), ())
