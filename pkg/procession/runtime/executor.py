@@ -11,9 +11,10 @@ from typing import Any
 from procession.operators import REGISTRY
 from procession.runtime.flow import Flow, side_by_side
 from procession.runtime.items import Job
-from procession.runtime.monitor import Monitor, TaskRun
+from procession.runtime.monitor import Monitor
 from procession.runtime.program import NetProgram, NodeProgram, StepProgram
-from procession.runtime.threads import WholeRun, repeating, run_all
+from procession.runtime.run import TaskRun, WholeRun
+from procession.runtime.threads import repeating, run_all
 from procession.runtime.workspace import Workspace
 
 

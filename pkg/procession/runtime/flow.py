@@ -19,10 +19,10 @@ from procession.errors import OperatorError
 from procession.operators import Definition
 from procession.operators.control import Branch, Loop, truth
 from procession.runtime.items import Call, Check, Item, Job, Jump
-from procession.runtime.monitor import TaskRun
 from procession.runtime.net import PreparedNet
 from procession.runtime.operation import PreparedOperation, describe
 from procession.runtime.program import NetProgram, Operation, StepProgram
+from procession.runtime.run import TaskRun
 from procession.runtime.threads import run_all
 from procession.runtime.workspace import Workspace
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from procession.runtime.monitor import TaskRun
 from procession.runtime.program import Operation
+from procession.runtime.run import TaskRun
 from procession.runtime.workspace import Workspace
 
 Job = Callable[[Workspace, TaskRun], object]

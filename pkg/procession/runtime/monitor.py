@@ -10,17 +10,10 @@ often, but before everything that may take long.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from procession.errors import RunTimeoutError
-
-if TYPE_CHECKING:
-    from procession.runtime.net import PreparedNet
-    from procession.runtime.program import NetProgram
-    from procession.runtime.threads import WholeRun
-    from procession.runtime.workspace import Workspace
 
 
 class Cancelled(Exception):  # noqa: N818 - a signal, not a mistake
@@ -113,50 +106,3 @@ class Deadline:
         """See `Monitor.cells`."""
         # A clock is looked at where a board would be.
         return None if self._clock is None else Cells([0], self._clock, 1)
-
-
-class TaskRun:
-    """One run of one task: what its nets have to know of it.
-
-    Args:
-        name: The task's name.
-        number: Its number within the run.
-        monitor: Who watches.
-        nets: All nets of the program, prepared.
-        whole: The run of the program that it is part of.
-    """
-
-    __slots__ = ("_check", "_nets", "called", "name", "note", "run", "stop", "whole")
-
-    def __init__(
-        self,
-        name: str,
-        number: int,
-        monitor: Monitor,
-        nets: Mapping[int, PreparedNet],
-        whole: WholeRun,
-    ) -> None:
-        self.name = name
-        self.whole = whole
-        self._nets = nets
-        self._check = monitor.check
-        self.stop: list[Any] = monitor.stop
-        cells = monitor.cells(number)
-        self.note: Note | None = None if cells is None else cells.note
-        self.called: Called = () if cells is None else cells.called
-        self.run = 0 if cells is None else cells.run
-
-    def check(self) -> None:
-        """Raise if the run should not go on."""
-        if self.stop or (self.called and self.called[0] == self.run):
-            self._check()
-
-    def enter(self, operation: int) -> None:
-        """The task comes to an operation (0: to none). Raises like `check`."""
-        self.check()
-        if self.note is not None:
-            self.note[0] = operation
-
-    def net(self, net: NetProgram, workspace: Workspace) -> None:
-        """Run a net once."""
-        self._nets[id(net)].run(workspace, self)

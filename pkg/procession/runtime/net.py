@@ -27,8 +27,8 @@ from procession.runtime.binding import Binding, Slot
 from procession.runtime.draft import Draft, Vocabulary
 from procession.runtime.generated import item_at
 from procession.runtime.items import Item
-from procession.runtime.monitor import TaskRun
 from procession.runtime.operation import PreparedOperation
+from procession.runtime.run import TaskRun
 from procession.runtime.workspace import Workspace
 
 ONCE = (None,)

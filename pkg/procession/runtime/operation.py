@@ -12,8 +12,8 @@ from procession.blobs.blob import Blob, is_tensor
 from procession.errors import BlobNotFoundError, OperatorError, SharedMemoryError
 from procession.operators import Definition
 from procession.operators.registry import REQUIRED, WRITTEN
-from procession.runtime.monitor import TaskRun
 from procession.runtime.program import NetProgram, Operation
+from procession.runtime.run import TaskRun
 from procession.runtime.workspace import Workspace, not_found
 
 

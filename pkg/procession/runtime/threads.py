@@ -1,4 +1,4 @@
-"""Threads of a run: several jobs at once, jobs that recur, and what happens when one fails."""
+"""Threads: several jobs at once, and jobs that recur beside others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from procession.runtime.monitor import Cancelled, Monitor
-from procession.runtime.program import StepProgram
+from procession.runtime.monitor import Cancelled
+from procession.runtime.run import WholeRun
 
 
 class _Thread(threading.Thread):
@@ -72,105 +72,6 @@ def run_all(jobs: Sequence[Callable[[], None]], stop: Callable[[], None]) -> Non
             raise next((e for e in errors if not isinstance(e, Cancelled)), errors[0])
     finally:
         errors.clear()  # this frame is in the error's traceback
-
-
-class Failure:
-    """What failed first among things that run at once.
-
-    An error comes out of its thread late: whoever started threads waits for all of them. So
-    each is noted where and when it happens.
-    """
-
-    def __init__(self) -> None:
-        self._error: BaseException | None = None
-        self._lock = threading.Lock()
-
-    def note(self, error: BaseException) -> None:
-        """An error happens now. Being called off is none."""
-        if isinstance(error, Cancelled):
-            return
-        with self._lock:
-            if self._error is None:
-                self._error = error
-
-    @contextmanager
-    def raised(self) -> Iterator[None]:
-        """When the body fails, raise what was noted first, if anything was.
-
-        Ctrl-C is always let through: it is the caller's own.
-        """
-        try:
-            try:
-                yield
-                return
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                first = self._error
-                if first is None or first is error:
-                    raise
-            try:
-                raise first from first.__cause__
-            finally:
-                del first  # this frame is in its traceback
-        finally:
-            self._error = None
-
-
-class WholeRun:
-    """One run of an executable: what its threads share.
-
-    Args:
-        monitor: Who watches it.
-        on_failure: Told of what fails, when it does.
-    """
-
-    def __init__(
-        self, monitor: Monitor, on_failure: Callable[[BaseException], None] | None = None
-    ) -> None:
-        self._stop = monitor.stop
-        self._on_failure = on_failure
-        self._once: set[int] = set()
-        self._lock = threading.Lock()
-        self.failure = Failure()
-
-    def first_time(self, step: StepProgram) -> bool:
-        """Whether nobody asked this of the step in this run before."""
-        with self._lock:
-            if id(step) in self._once:
-                return False
-            self._once.add(id(step))
-            return True
-
-    @property
-    def failed(self) -> bool:
-        """Whether its threads are to stop."""
-        return bool(self._stop)
-
-    def stop(self) -> None:
-        """Stop all threads of the run at their next operation."""
-        self._stop.append(Cancelled)
-
-    def fail(self, error: BaseException) -> None:
-        """A thread of the run failed: stop all. What failed first is remembered."""
-        self.failure.note(error)
-        self.stop()
-        if self._on_failure is not None:
-            self._on_failure(error)
-
-    def guarded(self, job: Callable[[], object]) -> None:
-        """Do a job. If it fails, that stops the other threads."""
-        with self.failing():
-            job()
-
-    @contextmanager
-    def failing(self) -> Iterator[None]:
-        """What fails inside stops the other threads."""
-        try:
-            yield
-        except BaseException as error:
-            self.fail(error)
-            raise
 
 
 @contextmanager

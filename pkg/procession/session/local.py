@@ -18,7 +18,8 @@ from procession.graph.task import LOCAL, Node
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Deadline
 from procession.runtime.program import NodeProgram
-from procession.runtime.threads import Failure, run_all
+from procession.runtime.run import Failure
+from procession.runtime.threads import run_all
 from procession.runtime.workspace import Workspace, WorkspaceView, name_of, not_found
 from procession.session.base import NodeStats, Session
 
