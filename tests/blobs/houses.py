@@ -1,4 +1,7 @@
-"""A blob's surroundings, the same for both kinds of memory: a pool, and somebody who fetches."""
+"""A blob's surroundings, the same for both kinds of memory: a pool, and somebody who fetches.
+
+And arrays to store in it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from procession.blobs import snapshot
 from procession.blobs.blob import Blob
 from procession.blobs.heap import HeapPool
 from procession.blobs.segment import Segment
 from procession.blobs.shared import COMMON, PAGE, SharedBuffer, SharedPool
 from procession.errors import SharedMemoryError
+
+F4 = np.dtype("f4")
+LARGE = (64, 64)
 
 
 class Heap:
@@ -123,3 +131,21 @@ class Coordinator:
 
 
 House = Heap | Coordinator
+
+
+def numbers(shape: tuple[int, ...], dtype: Any = F4, start: int = 1) -> Any:
+    count = int(np.prod(shape))
+    return np.arange(start, start + count).reshape(shape).astype(dtype)
+
+
+def address(array: Any) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def assert_same(array: Any, other: Any) -> None:
+    assert (array.shape, array.dtype) == (other.shape, other.dtype)
+    if array.dtype.names:
+        # What lies between the fields is anything.
+        np.testing.assert_array_equal(array, other)
+    else:
+        assert array.tobytes() == other.tobytes()

@@ -38,18 +38,65 @@ def written(target: dataset.Dataset) -> list[int]:
     "module", [dataio, dataset, pipeline, queue_util], ids=lambda m: m.__name__
 )
 def test_names_lead_to_the_data_room(module: Any) -> None:
-    own = {"Const", "Dataset", "pipe", "pipe_and_output"}
-    for name in set(module.__all__) - own:
-        if hasattr(data, name):
-            assert getattr(module, name) is getattr(data, name)
-    assert issubclass(dataset.Dataset, data.Dataset)
+    for name in module.__all__:
+        native, own = getattr(data, name, None), getattr(module, name)
+        if isinstance(native, type):
+            assert issubclass(own, native)
+
+
+def test_classes_stand_on_those_of_this_face(datasets: Any) -> None:
+    source, _ = datasets
+    queue = queue_util.Queue(1, schema.Struct(("n", np.int64)))
+    readers = [
+        dataio.CountUntil(3),
+        dataio.ReaderWithTimeLimit(source.reader()),
+        dataio.ReaderWithDelay(source.reader(), 0),
+        dataio.CompositeReader(["a"], [source.random_reader()]),
+        queue.reader(),
+        pipeline.pipe(queue, num_threads=0, processor=lambda record: record),
+    ]
+    assert all(isinstance(each, dataio.Reader) for each in readers)
+    assert isinstance(readers[0], dataio.ReaderWithLimitBase)
+    assert isinstance(readers[-1], pipeline.ProcessingReader)
+    assert isinstance(queue.writer(), dataio.Writer)
+    assert isinstance(source.writer(), dataio.Writer)
+    assert isinstance(queue, dataio.Pipe)
+    assert isinstance(queue, queue_util.QueueWrapper)
+
+
+def test_nets_out_of_nothing_are_those_of_this_face(datasets: Any) -> None:
+    source, _ = datasets
+
+    class Own(dataio.Reader):
+        def read(self, read_net: Any) -> Any:
+            return read_net.Const(True), []
+
+    step = core.ExecutionStep("empty")
+    steps = [
+        Own().execution_step()[0],
+        source.reader(core.Net("init")).execution_step()[0],
+        queue_util.close_queue(step, "queue"),
+        dataset.execution_step_with_progress("progress", None, [step], "rows"),
+    ]
+    nets: list[Any] = [queue_util.Queue(1).queue().Net(), dataio.CountUntil(3).net]
+    for each in steps:
+        core.add_nets_in_order(each, nets)
+    read, _, _ = Own().read_ex(None, None)
+    written = queue_util.Queue(1).writer().write_ex(["x"], None, None, "status")
+    processing = pipeline.ProcessingReader(
+        dataio.CounterReader(), lambda record: schema.Struct(("n", ops.Copy(record.iter())))
+    )
+    processing.setup_ex(core.Net("init"), None)
+    processed, _, _ = processing.read_ex(None, None)
+    assert len(nets) == 6
+    assert all(type(net) is core.Net for net in [*nets, *read, *written, *processed])
 
 
 @pytest.mark.parametrize("name", ["pipe", "pipe_and_output"])
 def test_signatures_are_those_of_the_data_room(name: str) -> None:
     native = inspect.signature(getattr(data, name)).parameters
     face = inspect.signature(getattr(pipeline, name)).parameters
-    assert [(each, native[each].default) for each in native if each != "task_type"] == [
+    assert [(each, native[each].default) for each in native if each != "types"] == [
         (each, face[each].default) for each in face
     ]
 

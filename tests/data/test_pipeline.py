@@ -23,6 +23,7 @@ from procession.data import (
     Dataset,
     NetProcessor,
     Output,
+    PipeTypes,
     ProcessingReader,
     Queue,
     Reader,
@@ -262,7 +263,7 @@ def test_all_nets_are_of_the_kind_that_the_task_makes(place: Any, threads: dict[
         return schema.Struct(("n", ops.Copy(columns[0])))
 
     with TaskGroup() as group:
-        pipe(Spy(), processor=processor, task_type=OwnTask, **threads)
+        pipe(Spy(), processor=processor, types=PipeTypes(OwnTask), **threads)
     made.extend(net for task in group.tasks() for net in nets_in(task.get_step()))
     kinds = {net.Name().split("/")[-1]: type(net) for net in made}
     assert {"reader_body", "stop_net", "enqueue"} <= kinds.keys()

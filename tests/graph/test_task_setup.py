@@ -75,6 +75,25 @@ def test_setup_objects_may_return_and_may_add():
     assert get_setup_nets("other", [net], None) == ([], [])
 
 
+def test_nets_for_setup_are_like_those_that_it_hangs_on():
+    class OwnNet(Net):
+        pass
+
+    class Adds:
+        def setup(self, net):
+            net.Const(1)
+
+        exit = setup
+
+    own = OwnNet("net")
+    own.add_attribute("k", Adds())
+    for part in own, execution_step("s", [Net("first"), own]), core.Plan(execution_step("t", own)):
+        inits, exits = get_setup_nets("k", [Net("other"), part], None)
+        assert [type(net) for net in (*inits, *exits)] == [OwnNet, OwnNet]
+    inits, _ = get_setup_nets("k", [hanging("k", Adds()), own], None)
+    assert [type(net) for net in inits] == [Net]
+
+
 def test_a_setup_object_may_be_for_somebody():
     one, other = SetupNets([Net("a")]), SetupNets([Net("b")])
     target = object()

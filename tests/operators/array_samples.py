@@ -8,7 +8,6 @@ from procession.operators.handles import AtomicBool, Counter, Mutex, Timer
 from procession.operators.mapping import Table
 from procession.operators.queue import BlobsQueue
 
-
 NESTED = ["a", "b:lengths", "b:values"]
 
 

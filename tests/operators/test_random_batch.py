@@ -112,6 +112,7 @@ def test_an_order_has_each_row_once(batch: int, shuffle: int) -> None:
         ),
         ("ComputeOffset", ["b", "b"], {}, "CreateTreeCursor"),
         ("ComputeOffset", ["cursor", "b"], {}, "1 columns for 5 names"),
+        ("CheckDatasetConsistency", ["b", "one"], {"fields": ["b", "c"]}, "column 'c' has no rows"),
         ("ReadRandomBatch", ["cursor", "b", "b", *COLUMNS], {}, r"of shape \(4, 3\), not \(3,\)"),
         ("ReadRandomBatch", ["cursor", "b", "offsets", *COLUMNS], {}, "there are 3 rows"),
     ],
@@ -119,6 +120,7 @@ def test_an_order_has_each_row_once(batch: int, shuffle: int) -> None:
 def test_what_does_not_fit_is_refused(
     workspace: Workspace, operator: str, inputs: Any, arguments: Any, message: str
 ) -> None:
-    outputs = OUTPUTS if operator == "ReadRandomBatch" else ["out"]
+    workspace.feed_blob("one", np.float32(1))
+    outputs = {"ReadRandomBatch": OUTPUTS, "CheckDatasetConsistency": []}.get(operator, ["out"])
     with pytest.raises(OperatorError, match=message):
         run(workspace, operator, inputs, outputs, **arguments)

@@ -139,6 +139,21 @@ def test_definition_pickles():
     assert copy.kernel is kernel
 
 
+def test_modules_of_the_package_name_an_operator_once():
+    def again():
+        def kernel(x):
+            return x
+
+        kernel.__module__, kernel.__qualname__ = "procession.operators.family", "Thing"
+        return define("Thing", kernel)
+
+    registry = Registry()
+    registry.add(again())
+    # The same place, but not a second run of it: the first would be gone without a word.
+    with pytest.raises(ValueError, match=r"registered already, by .*family\.Thing"):
+        registry.add(again())
+
+
 def test_what_every_process_has_pickles_by_name():
     assert REGISTRY["FC"].own
     assert pickle.loads(pickle.dumps(REGISTRY["FC"])) is REGISTRY["FC"]

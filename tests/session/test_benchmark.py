@@ -29,6 +29,20 @@ def test_a_net_and_each_of_its_operators_are_timed() -> None:
     assert min(times) > 0
 
 
+def test_operators_of_nets_within_are_part_of_the_operator_that_runs_them() -> None:
+    workspace = Workspace()
+    then = Net("then")
+    then.ConstantFill([], "y", value=1.0)
+    then.Add(["y", "y"], "y")
+    net = Net("net")
+    net.ConstantFill([], "yes", shape=[], value=True)
+    net.If("yes", "y", then_net=then.Proto())
+    workspace.create_net(net)
+    times = benchmark_net(workspace, net.Name(), 0, 1, run_individual=True)
+    assert len(times) == 3
+    assert min(times) > 0
+
+
 def test_only_nets_that_are_there_are_timed() -> None:
     with pytest.raises(WorkspaceError, match="nowhere"):
         benchmark_net(Workspace(), "nowhere", 1, 1)

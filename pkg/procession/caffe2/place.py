@@ -166,8 +166,8 @@ class Place(MovableWorkspace):
             super().feed_blob(name, fed(arr))
         return True
 
-    def remove_blob(self, name: Any) -> None:
-        self._remove_blob(name)
+    def remove_blob(self, blob: Any) -> None:
+        self._remove_blob(blob)
 
     def _remove_blob(self, name: Any) -> bool:
         try:

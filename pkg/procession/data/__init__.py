@@ -34,7 +34,7 @@ from procession.data.limits import (
     ReaderWithLimitBase,
     ReaderWithTimeLimit,
 )
-from procession.data.pipeline import pipe, pipe_and_output
+from procession.data.pipeline import PipeTypes, pipe, pipe_and_output
 from procession.data.processing import NetProcessor, Output, ProcessingReader
 from procession.data.queue import (
     Queue,
@@ -59,6 +59,7 @@ __all__ = [
     "NetProcessor",
     "Output",
     "Pipe",
+    "PipeTypes",
     "PipedReaderBuilder",
     "ProcessingReader",
     "Queue",

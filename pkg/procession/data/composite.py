@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from procession import BlobReference, Net
-from procession.data.nets import Columns, Parts, fill_bool, new_net
+from procession.data.nets import Columns, Parts, fill_bool
 from procession.data.reader import Reader, ReaderBuilder, as_reader
 from procession.errors import GraphError
 from procession.schema import Struct
@@ -57,7 +57,7 @@ class CompositeReader(Reader):
             made.extend(nets)
             columns.extend(record.field_blobs())
             if ended != over:
-                stop = new_net(f"{name}_stop", local_init_net)
+                stop = self._new_net(f"{name}_stop", local_init_net)
                 stop.Or([over, ended], [over])
                 made.append(stop)
         return made, over, columns
@@ -78,6 +78,8 @@ class CompositeReaderBuilder(ReaderBuilder):
     Raises:
         GraphError: There are more, or fewer, names than builders.
     """
+
+    reader_type: ClassVar[type[CompositeReader]] = CompositeReader
 
     def __init__(self, names: Sequence[str], reader_builders: Sequence[ReaderBuilder]) -> None:
         self._schema = _side_by_side(names, reader_builders)
@@ -122,7 +124,7 @@ class CompositeReaderBuilder(ReaderBuilder):
             GraphError: They read something else than the builders' schemas say.
         """
         readers = [as_reader(builder.new_reader(**kwargs)) for builder in self._builders]
-        made = CompositeReader(self._names, readers)
+        made = self.reader_type(self._names, readers)
         if made.schema() != self._schema:
             raise GraphError(
                 f"the builders of a composite reader said {self._schema!r}, and made readers of "

@@ -9,12 +9,12 @@ to: the columns grow one after the other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from procession import BlobReference, ExecutionStep, NameScope, Net, execution_step
-from procession.data.nets import Columns, new_net, outputs_of
+from procession.data.nets import Columns, net_of, new_net, outputs_of
 from procession.data.reader import Reader, Writer
 from procession.errors import GraphError
 from procession.schema import (
@@ -39,7 +39,7 @@ class _CursorReader(Reader):
         self.enforce_batch_size = enforce_batch_size
         self.cursor: Any = None
 
-    def setup_ex(self, init_net: Net, finish_net: Net | None) -> None:
+    def setup_ex(self, init_net: Net, exit_net: Net | None) -> None:
         """Add the making of the cursor, if no net does that yet."""
         if self.cursor is None:
             self.cursor = init_net.CreateTreeCursor(
@@ -74,6 +74,15 @@ class _CursorReader(Reader):
 
 class DatasetReader(_CursorReader):
     """Reads a dataset from beginning to end; `Dataset.reader` makes it."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        name: str | None,
+        batch_size: int = 1,
+        enforce_batch_size: bool = False,
+    ) -> None:
+        super().__init__(dataset, name, batch_size, enforce_batch_size)
 
     def read(self, read_net: Net) -> tuple[BlobReference, Columns]:
         """Add the reading of the next rows."""
@@ -174,7 +183,7 @@ class DatasetWriter(Writer):
         self._content = dataset.content()
         self.mutex: Any = None
 
-    def setup_ex(self, init_net: Net, finish_net: Net | None) -> None:
+    def setup_ex(self, init_net: Net, exit_net: Net | None) -> None:
         """Add the making of the mutex, if no net does that yet."""
         if self.mutex is None:
             self.mutex = init_net.CreateMutex([])
@@ -208,6 +217,10 @@ class Dataset:
             is a dataset that is there already.
         name: What its cursors are called after.
     """
+
+    reader_type: ClassVar[type[DatasetReader]] = DatasetReader
+    random_reader_type: ClassVar[type[DatasetRandomReader]] = DatasetRandomReader
+    writer_type: ClassVar[type[DatasetWriter]] = DatasetWriter
 
     field_blobs: list[BlobReference] | None
     """The blobs of the columns; None before it is known what makes them."""
@@ -310,7 +323,7 @@ class Dataset:
         Raises:
             GraphError: Nothing makes its blobs yet.
         """
-        made = DatasetReader(self, cursor_name, batch_size, enforce_batch_size)
+        made = self.reader_type(self, cursor_name, batch_size, enforce_batch_size)
         if init_net is not None:
             made.setup_ex(init_net, None)
         return made
@@ -337,7 +350,7 @@ class Dataset:
         Raises:
             GraphError: Nothing makes its blobs yet.
         """
-        made = DatasetRandomReader(
+        made = self.random_reader_type(
             self, cursor_name, indices, batch_size, loop_over, enforce_batch_size
         )
         if init_net is not None:
@@ -353,14 +366,19 @@ class Dataset:
         Raises:
             GraphError: Nothing makes its blobs yet.
         """
-        made = DatasetWriter(self)
+        made = self.writer_type(self)
         if init_net is not None:
             made.setup_ex(init_net, None)
         return made
 
 
 def execution_step_with_progress(
-    name: str, init_net: Any, substeps: Sequence[Net | ExecutionStep], rows_read: BlobReference
+    name: str,
+    init_net: Any,
+    substeps: Sequence[Net | ExecutionStep],
+    rows_read: BlobReference,
+    *,
+    net_type: type[Net] = Net,
 ) -> ExecutionStep:
     """A step that runs others at once, and prints a blob every five seconds.
 
@@ -371,8 +389,9 @@ def execution_step_with_progress(
         init_net: Not looked at.
         substeps: The other steps.
         rows_read: The blob.
+        net_type: The class of the net that prints, if neither blob nor steps have nets.
     """
-    report = new_net("report_net")
+    report = new_net("report_net", net_of(rows_read, *substeps), net_type)
     report.Print([rows_read], [])
     return execution_step(
         name, list(substeps), report_net=report, concurrent_substeps=True, report_interval=5

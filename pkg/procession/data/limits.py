@@ -14,7 +14,7 @@ import numpy as np
 
 from procession import BlobReference, Net
 from procession.core import DataType
-from procession.data.nets import Columns, Parts, fill_bool, new_net
+from procession.data.nets import Columns, Parts, fill_bool
 from procession.data.reader import Reader
 from procession.schema import Struct
 
@@ -27,18 +27,18 @@ class CounterReader(Reader):
         self.counter: Any = None
         self.should_stop: Any = None
 
-    def setup_ex(self, init_net: Net, finish_net: Net | None) -> None:
+    def setup_ex(self, global_init_net: Net, global_finish_net: Net | None) -> None:
         """Add the making of the counter, which begins at 0."""
         if self.counter is None:
-            self.counter = init_net.CreateCounter([], init_count=0)
-            self.should_stop = init_net.NextBlob("should_stop")
-            fill_bool(init_net, self.should_stop, False)
+            self.counter = global_init_net.CreateCounter([], init_count=0)
+            self.should_stop = global_init_net.NextBlob("should_stop")
+            fill_bool(global_init_net, self.should_stop, False)
 
     def read_ex(
         self, local_init_net: Net | None, local_finish_net: Net | None
     ) -> tuple[Parts, BlobReference, Columns | None]:
         """Make the net that counts on."""
-        net = new_net("limited_reader_counter", local_init_net)
+        net = self._new_net("limited_reader_counter", local_init_net)
         return [net], self.should_stop, [net.CountUp([self.counter])]
 
 
@@ -54,7 +54,7 @@ class ReaderWithLimitBase(Reader):
     def __init__(self, reader: Reader) -> None:
         super().__init__(reader._schema)
         self.reader = reader
-        self.net = new_net("reader_with_limit")
+        self.net = self._new_net("reader_with_limit")
         """A net that nobody runs: blobs that are shared by all threads are called after it."""
         self._data_finished = self._shared("data_finished")
 
@@ -62,26 +62,26 @@ class ReaderWithLimitBase(Reader):
         made: BlobReference = self.net.AddExternalInput(self.net.NextName(name))
         return made
 
-    def setup_ex(self, init_net: Net, finish_net: Net | None) -> None:
+    def setup_ex(self, global_init_net: Net, global_finish_net: Net | None) -> None:
         """Set up the other reader, and the limit."""
-        fill_bool(init_net, self._data_finished, False)
-        self.reader.setup_ex(init_net, finish_net)
-        self.setup_limiter(init_net, finish_net)
+        fill_bool(global_init_net, self._data_finished, False)
+        self.reader.setup_ex(global_init_net, global_finish_net)
+        self.setup_limiter(global_init_net, global_finish_net)
 
     def read_ex(
         self, local_init_net: Net | None, local_finish_net: Net | None
     ) -> tuple[Parts, BlobReference, Columns | None]:
         """Make the nets that look at the limit, and read a batch if that holds."""
-        before = new_net("limited_reader_condition", local_init_net)
+        before = self._new_net("limited_reader_condition", local_init_net)
         should_stop = self.check_limiter_condition(before)
         nets, finished, columns = self.reader.read_ex(local_init_net, local_finish_net)
         # What the other reader reads may be known only when it has made its nets.
         self._set_schema(self.reader._schema)
-        after = new_net("limited_reader_post", local_init_net)
+        after = self._new_net("limited_reader_post", local_init_net)
         # The limit was looked at before the reading: its blob is free for the other reason to stop.
         after.Copy(finished, should_stop)
         # All threads share that blob, so none may write back what it has read.
-        mark = new_net("limited_reader_finished", local_init_net)
+        mark = self._new_net("limited_reader_finished", local_init_net)
         fill_bool(mark, self._data_finished, True)
         after.If([finished], [self._data_finished], then_net=mark.Proto())
         return [before, *nets, after], should_stop, columns
@@ -189,15 +189,15 @@ class ReaderWithDelay(Reader):
         self.reader = reader
         self.delay = delay
 
-    def setup_ex(self, init_net: Net, finish_net: Net | None) -> None:
+    def setup_ex(self, global_init_net: Net, global_finish_net: Net | None) -> None:
         """Set up the other reader."""
-        self.reader.setup_ex(init_net, finish_net)
+        self.reader.setup_ex(global_init_net, global_finish_net)
 
     def read_ex(
         self, local_init_net: Net | None, local_finish_net: Net | None
     ) -> tuple[Parts, BlobReference, Columns | None]:
         """Make the nets that wait, and read a batch."""
-        wait = new_net("reader_delay", local_init_net)
+        wait = self._new_net("reader_delay", local_init_net)
         wait.Python(partial(_sleep, seconds=self.delay))([], [])
         nets, over, columns = self.reader.read_ex(local_init_net, local_finish_net)
         self._set_schema(self.reader._schema)

@@ -11,6 +11,7 @@ so a pipeline is a group of tasks, all of which run at once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from procession import ExecutionStep, Net, NetBuilder, Task, TaskGroup, execution_step, ops
@@ -25,7 +26,17 @@ DEFAULT_QUEUE_CAPACITY = 100
 """How many records the queue holds that a pipe makes."""
 
 
-def _name_of(what: Any) -> str:
+@dataclass(frozen=True)
+class PipeTypes:
+    """What a pipe is made of; `task` also decides of which class its nets are."""
+
+    task: type[Task] = Task
+    queue: type[Queue] = Queue
+    reader: type[ProcessingReader] = ProcessingReader
+
+
+def name_of(what: Any) -> str:
+    """What something is called: by its own name, that of the function, or of its class."""
     return str(getattr(what, "name", None) or getattr(what, "__name__", type(what).__name__))
 
 
@@ -33,13 +44,18 @@ class _Target:
     """Where a pipe writes to, set up when the first record is known."""
 
     def __init__(
-        self, output: Writer | Writable | None, capacity: int | None, init_net: Net, exit_net: Net
+        self,
+        output: Writer | Writable | None,
+        capacity: int | None,
+        queue: type[Queue],
+        init_net: Net,
+        exit_net: Net,
     ) -> None:
         if output is not None and capacity is not None:
             raise GraphError("capacity is for the queue that is made when there is no output")
         self.result: Writable | None = None
         if output is None:
-            output = Queue(DEFAULT_QUEUE_CAPACITY if capacity is None else capacity)
+            output = queue(DEFAULT_QUEUE_CAPACITY if capacity is None else capacity)
         if isinstance(output, Writer):
             self.writer = output
         elif hasattr(output, "writer"):
@@ -58,11 +74,12 @@ class _Nets:
         reader: Reader,
         output: Writer | Writable | None,
         capacity: int | None,
+        queue: type[Queue],
         prefix: str,
     ) -> None:
         self._prefix = prefix
         self._reader = reader
-        self._output = output, capacity
+        self._output = output, capacity, queue
         self._target: _Target | None = None
         self.init, self.exit = new_net(f"{prefix}init"), new_net(f"{prefix}exit")
         reader.setup_ex(self.init, self.exit)
@@ -130,29 +147,29 @@ def _pipe(
     group: TaskGroup | None,
     num_runtime_threads: int,
     final_outputs: Any,
-    task_type: type[Task],
+    types: PipeTypes,
 ) -> tuple[Any, Task | None]:
     if num_threads > 1 and num_runtime_threads > 1:
         raise GraphError("give num_threads or num_runtime_threads, not both")
     reader = as_reader(input)
     if processor is not None:
-        reader = ProcessingReader(reader, processor)
+        reader = types.reader(reader, processor)
     if 0 in (num_threads, num_runtime_threads):
         if output is not None:
             raise GraphError("a pipe without threads is a reader: it writes to no output")
         return reader, None
     if name is None and processor is not None:
-        name = _name_of(processor)
+        name = name_of(processor)
     if name is None:
-        name = f"pipe_from:{_name_of(input)}" if output is None else f"pipe_into:{_name_of(output)}"
-    with task_type(
+        name = f"pipe_from:{name_of(input)}" if output is None else f"pipe_into:{name_of(output)}"
+    with types.task(
         name=name, group=group, outputs=final_outputs, num_instances=num_runtime_threads
     ) as task:
         if num_threads > 1:
-            nets = _Nets(reader, output, capacity, "")
+            nets = _Nets(reader, output, capacity, types.queue, "")
             _built_threads(task, nets, num_threads)
         else:
-            nets = _Nets(reader, output, capacity, "pipe:")
+            nets = _Nets(reader, output, capacity, types.queue, "pipe:")
             _runtime_threads(task, nets)
     return nets.result, task
 
@@ -167,7 +184,7 @@ def pipe(
     group: TaskGroup | None = None,
     num_runtime_threads: int = 1,
     *,
-    task_type: type[Task] = Task,
+    types: PipeTypes = PipeTypes(),
 ) -> Any:
     """Make a task that reads, processes and writes records until there are no more.
 
@@ -182,7 +199,7 @@ def pipe(
         group: The group to join; left out, the current one, if any.
         num_runtime_threads: How many threads do it, each with a workspace of its own for what it
             makes: nets are made once. 0 as with `num_threads`.
-        task_type: What the task is; that decides what kind of nets are made.
+        types: Of which classes task, queue and reader are, if not of those here.
 
     Returns:
         The queue, or the like, that is written to; None with a writer, or if the processor returns
@@ -204,7 +221,7 @@ def pipe(
         group,
         num_runtime_threads,
         None,
-        task_type,
+        types,
     )[0]
 
 
@@ -219,7 +236,7 @@ def pipe_and_output(
     num_runtime_threads: int = 1,
     final_outputs: Any = None,
     *,
-    task_type: type[Task] = Task,
+    types: PipeTypes = PipeTypes(),
 ) -> tuple[Any, Any]:
     """`pipe`, with blobs to be handed back when the task has ended.
 
@@ -233,7 +250,7 @@ def pipe_and_output(
         group: See `pipe`.
         num_runtime_threads: See `pipe`, but not 0.
         final_outputs: A blob or a record, or a list of them.
-        task_type: See `pipe`.
+        types: See `pipe`.
 
     Returns:
         What `pipe` returns; and the `TaskOutput`, or, for a list, a list of them; None if nothing
@@ -254,7 +271,7 @@ def pipe_and_output(
         group,
         num_runtime_threads,
         final_outputs,
-        task_type,
+        types,
     )
     if task is None:
         raise GraphError("a pipe without threads makes no task, which could hand something back")

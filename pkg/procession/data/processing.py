@@ -13,7 +13,7 @@ from typing import Any
 
 from procession import BlobReference, Net, NetBuilder, TaskGroup
 from procession.core import clone_and_bind_net
-from procession.data.nets import Columns, Parts, new_builder, new_net
+from procession.data.nets import Columns, Parts, new_builder
 from procession.data.reader import Reader
 from procession.errors import GraphError
 from procession.schema import Field, as_record
@@ -177,29 +177,29 @@ class ProcessingReader(Reader):
         self.reader.reset(net)
 
     def read_ex(
-        self, local_init_net: Net | None, local_finish_net: Net | None
+        self, init_net: Net | None, exit_net: Net | None
     ) -> tuple[Parts, BlobReference, Columns | None]:
         """Make the nets that read a batch, and process it.
 
         Raises:
-            GraphError: The processor has to be set up, and `local_init_net` is None.
+            GraphError: The processor has to be set up, and `init_net` is None.
         """
-        nets, over, record = self.reader.read_record_ex(local_init_net, local_finish_net)
-        with new_builder(local_init_net) as builder:
+        nets, over, record = self.reader.read_record_ex(init_net, exit_net)
+        with new_builder(init_net, self.net_type) as builder:
             result = normalize_processor_output(self.processor(record))
         nets = [*nets, *result.nets]
         stops = [each for each in (result.should_stop, builder._stop_blob) if each is not None]
         if stops:
-            net = new_net("stop_net", local_init_net)
+            net = self._new_net("stop_net", init_net)
             for each in stops:
                 net.Or([over, each], [over])
             nets.append(net)
         if hasattr(self.processor, "setup"):
-            if local_init_net is None:
+            if init_net is None:
                 name = getattr(self.processor, "name", self.processor)
                 raise GraphError(
                     f"processor {str(name)!r} has to be set up: give read_ex nets to hang it on"
                 )
-            local_init_net.add_attribute(TaskGroup.LOCAL_SETUP, self.processor)
+            init_net.add_attribute(TaskGroup.LOCAL_SETUP, self.processor)
         self._set_schema(result.record)
         return nets, over, None if result.record is None else result.record.field_blobs()

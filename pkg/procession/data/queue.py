@@ -8,10 +8,10 @@ reads has ended it closes the queue as well, and who writes is told to stop.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from procession import BlobReference, ExecutionStep, Net, TaskGroup, execution_step
-from procession.data.nets import Columns, Parts, new_net, outputs_of
+from procession.data.nets import Columns, Parts, net_of, new_net, outputs_of
 from procession.data.reader import Pipe, Reader, Writer
 from procession.errors import GraphError
 from procession.schema import Field
@@ -25,10 +25,10 @@ class QueueReader(Reader):
         self._wrapper = wrapper
         self._num_dequeue_records = num_dequeue_records
 
-    def setup_ex(self, init_net: Net, finish_net: Net | None) -> None:
+    def setup_ex(self, init_net: Net, exit_net: Net | None) -> None:
         """Add the closing of the queue, after all reading."""
-        if finish_net is not None:
-            finish_net.CloseBlobsQueue([self._wrapper.queue()], 0)
+        if exit_net is not None:
+            exit_net.CloseBlobsQueue([self._wrapper.queue()], 0)
 
     def schema(self) -> Any:
         """What a record is.
@@ -49,17 +49,17 @@ class QueueReader(Reader):
         records = self._num_dequeue_records
         return dequeue(net, self._wrapper.queue(), len(names), None, names, records)
 
-    def read(self, read_net: Net) -> tuple[BlobReference, Columns]:
+    def read(self, net: Net) -> tuple[BlobReference, Columns]:
         """Add the taking out of records."""
-        self._wrapper._new_reader(read_net)
-        columns, over = self._dequeue(read_net)
+        self._wrapper._new_reader(net)
+        columns, over = self._dequeue(net)
         return over, columns
 
     def read_ex(
         self, local_init_net: Net | None, local_finish_net: Net | None
     ) -> tuple[Parts, BlobReference, Columns | None]:
         """Make the net that takes records out."""
-        net = new_net("dequeue", local_init_net)
+        net = self._new_net("dequeue", local_init_net)
         self._wrapper._new_reader(net if local_init_net is None else local_init_net)
         columns, over = self._dequeue(net)
         return [net], over, columns
@@ -71,10 +71,10 @@ class QueueWriter(Writer):
     def __init__(self, wrapper: QueueWrapper) -> None:
         self._wrapper = wrapper
 
-    def setup_ex(self, init_net: Net, finish_net: Net | None) -> None:
+    def setup_ex(self, init_net: Net, exit_net: Net | None) -> None:
         """Add the closing of the queue, after all writing."""
-        if finish_net is not None:
-            finish_net.CloseBlobsQueue([self._wrapper.queue()], 0)
+        if exit_net is not None:
+            exit_net.CloseBlobsQueue([self._wrapper.queue()], 0)
 
     def write(self, writer_net: Net, fields: Columns) -> None:
         """Add the putting in of a record; one that finds the queue closed is dropped."""
@@ -86,12 +86,12 @@ class QueueWriter(Writer):
         fields: Columns,
         local_init_net: Net | None,
         local_finish_net: Net | None,
-        stop_blob: Any,
+        status: Any,
     ) -> Parts:
-        """Make the net that puts a record in, and sets `stop_blob` if the queue is closed."""
-        net = new_net("enqueue", local_init_net)
+        """Make the net that puts a record in, and sets `status` if the queue is closed."""
+        net = self._new_net("enqueue", local_init_net)
         self._wrapper._new_writer(self._schema, net if local_init_net is None else local_init_net)
-        enqueue(net, self._wrapper.queue(), fields, stop_blob)
+        enqueue(net, self._wrapper.queue(), fields, status)
         return [net]
 
 
@@ -103,6 +103,9 @@ class QueueWrapper(Pipe):
         schema: What a record is; left out, what is written first.
         num_dequeue_records: How many records to take out at a time, as one of more rows.
     """
+
+    reader_type: ClassVar[type[QueueReader]] = QueueReader
+    writer_type: ClassVar[type[QueueWriter]] = QueueWriter
 
     def __init__(
         self,
@@ -116,11 +119,11 @@ class QueueWrapper(Pipe):
 
     def reader(self) -> Reader:
         """What takes records out."""
-        return QueueReader(self, self._num_dequeue_records)
+        return self.reader_type(self, self._num_dequeue_records)
 
     def writer(self) -> Writer:
         """What puts records in."""
-        return QueueWriter(self)
+        return self.writer_type(self)
 
     def queue(self) -> BlobReference:
         """The blob with the queue."""
@@ -146,7 +149,7 @@ class Queue(QueueWrapper):
         name: str = "queue",
         num_dequeue_records: int = 1,
     ) -> None:
-        net = new_net(name)
+        net = self._new_net(name)
         handler = net.AddExternalInput(net.NextName("handler"))
         super().__init__(handler, schema, num_dequeue_records)
         self.capacity = capacity
@@ -224,9 +227,17 @@ def dequeue(
     return made[:-1], made[-1]
 
 
-def close_queue(step: Net | ExecutionStep, *queues: Any) -> ExecutionStep:
-    """A step that runs another, and closes queues then. Caffe2: queue_util.close_queue."""
-    net = new_net("close_queue_net")
+def close_queue(
+    step: Net | ExecutionStep, *queues: Any, net_type: type[Net] = Net
+) -> ExecutionStep:
+    """A step that runs another, and closes queues then. Caffe2: queue_util.close_queue.
+
+    Args:
+        step: The other step, or a net.
+        queues: The blobs with the queues.
+        net_type: The class of the net that closes them, if neither blobs nor step have nets.
+    """
+    net = new_net("close_queue_net", net_of(*queues, step), net_type)
     for queue in queues:
         net.CloseBlobsQueue([queue], 0)
     closing = execution_step(f"{net.Name()}_step", net)

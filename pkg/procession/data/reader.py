@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from procession import BlobReference, ExecutionStep, Net, execution_step
-from procession.data.nets import Columns, Parts, new_net
+from procession.data.nets import Columns, MakesNets, Parts
 from procession.errors import GraphError
 from procession.schema import Field, from_blob_list
 
@@ -30,7 +30,7 @@ class Writable(Protocol):
         """What writes to it."""
 
 
-class Reader:
+class Reader(MakesNets):
     """Adds operators to nets that read batches of records. Caffe2: dataio.Reader.
 
     A reader of one's own defines `read`, or `read_ex` if it needs more than one net or something
@@ -93,7 +93,7 @@ class Reader:
             The nets, to run one after the other until the blob is true, which is looked at behind
             each; that blob; and the blobs of the columns.
         """
-        net = new_net("reader_body", local_init_net)
+        net = self._new_net("reader_body", local_init_net)
         return ([net], *self.read(net))
 
     def _record(self, columns: Any) -> Any:
@@ -127,14 +127,14 @@ class Reader:
         Returns:
             The step, and the record, or the columns, of a batch.
         """
-        net = new_net(reader_net_name or "reader")
+        net = self._new_net(reader_net_name or "reader")
         over, record = self.read_record(net)
         if external_should_stop is not None:
             over = net.Or([external_should_stop, over])
         return execution_step(f"{net.Name()}_step", net, should_stop_blob=over), record
 
 
-class Writer:
+class Writer(MakesNets):
     """Adds operators to nets that write batches of records. Caffe2: dataio.Writer.
 
     A writer of one's own defines `write`, or `write_ex`; and `commit` if somebody has to be told
@@ -188,7 +188,7 @@ class Writer:
             local_finish_net: The same for after.
             stop_blob: Set to true when nothing more can be written.
         """
-        net = new_net("write_net", local_init_net)
+        net = self._new_net("write_net", local_init_net)
         self.write(net, fields)
         return [net]
 
@@ -212,12 +212,12 @@ class Writer:
         """
         columns = self._columns(fields)
         if stop_blob is None:
-            names = new_net("write_status") if local_init_net is None else local_init_net
+            names = self._new_net("write_status") if local_init_net is None else local_init_net
             stop_blob = names.NextName("dequeue_status")
         return self.write_ex(columns, local_init_net, local_finish_net, stop_blob), stop_blob
 
 
-class Pipe:
+class Pipe(MakesNets):
     """What can be written to on one side and read from on the other. Caffe2: dataio.Pipe.
 
     Args:

@@ -121,7 +121,7 @@ class _Differentiated:
     def of(cls, operator: OperatorDef, net: NetDef, starts: Mapping[str, str]) -> _Differentiated:
         walk = IR(net.op)
         try:
-            made, found = walk.GetBackwardPass(dict(starts), operator.source)
+            made, found = walk.differentiate(dict(starts), operator.source)
         except GradientError as error:
             error.message += f"\n  in net {net.name!r} of operator {operator.type}"
             raise

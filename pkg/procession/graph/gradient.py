@@ -78,7 +78,7 @@ class GradientRegistry:
                 that was overwritten since, or a blob has both sparse and dense gradients.
             TypeError: `ys` is neither a list nor a mapping.
         """
-        return IR(operators).GetBackwardPass(ys, user_line())
+        return IR(operators).differentiate(ys, user_line())
 
 
 GradientRegistry.RegisterGradient("Do")(gen_do_gradient)

@@ -28,7 +28,7 @@ from procession.graph.gradient_makers import (
 from procession.graph.gradient_values import Step, Value, Values, settle
 from procession.graph.operator import make_operator, signature_of
 from procession.graph.proto import DeviceOption, OperatorDef
-from procession.graph.source import Source
+from procession.graph.source import Source, user_line
 
 
 class OpSSA(NamedTuple):
@@ -169,7 +169,11 @@ class IR:
 
     # Back.
 
-    def GetBackwardPass(
+    def GetBackwardPass(self, ys: Any) -> tuple[list[OperatorDef], dict[BlobReference, Any]]:
+        """`differentiate`, from where the user calls it. Caffe2: IR.GetBackwardPass."""
+        return self.differentiate(ys, user_line())
+
+    def differentiate(
         self, ys: Any, source: Source | None = None, net: Any = None
     ) -> tuple[list[OperatorDef], dict[BlobReference, Any]]:
         """The gradient operators, and the gradient of every blob on the way.

@@ -352,7 +352,7 @@ class Net(NetBlobs):
         if self.strict:
             for y in ys:
                 self.GetBlobRef(y)
-        added, gradients = IR(self._net.op[skip:]).GetBackwardPass(ys, user_line(), self)
+        added, gradients = IR(self._net.op[skip:]).differentiate(ys, user_line(), self)
         self._extend(added)
         if self.strict and isinstance(ys, Mapping):
             for given in ys.values():

@@ -42,11 +42,11 @@ class Visitor:
         cls.visitors = dict(cls.visitors)
 
     @classmethod
-    def register(cls, kind: type) -> Callable[[_Method], _Method]:
+    def register(cls, Type: type) -> Callable[[_Method], _Method]:  # noqa: N803
         """Have a function of visitor and object, and further arguments, deal with a class."""
 
         def decorate(function: _Method) -> _Method:
-            cls.visitors[kind] = function
+            cls.visitors[Type] = function
             return function
 
         return decorate
@@ -83,28 +83,41 @@ class Analyzer(Visitor):
     """How the names of blobs begin that need not be defined."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, Counter[str]] = {}
-        self._blobs: Counter[str] = Counter()
+        self.workspaces: dict[str, Counter[str]] = {}
+        """Node -> blob -> how many times it was defined."""
+        self.workspace: Counter[str] = Counter()
+        """The same of where one is."""
         self._private: set[ExecutionStep] = set()
         """Those of tasks whose blobs are seen by nobody else."""
 
     @contextmanager
-    def _among(self, blobs: Counter[str], *, apart: bool = False) -> Iterator[Counter[str]]:
-        """Go on among these blobs; apart: what is defined inside is not seen outside."""
-        around, self._blobs = self._blobs, Counter(blobs) if apart else blobs
+    def set_workspace(
+        self, node: Any = None, ws: Counter[str] | None = None, do_copy: bool = False
+    ) -> Iterator[Counter[str]]:
+        """Go on among other blobs inside: those of a node, or given ones.
+
+        Args:
+            node: The node.
+            ws: The blobs; without either, those that there are.
+            do_copy: What is defined inside is not seen outside.
+        """
+        around = self.workspace
+        if ws is None:
+            ws = around if node is None else self.workspaces.setdefault(str(node), Counter())
+        self.workspace = Counter(ws) if do_copy else ws
         try:
-            yield self._blobs
+            yield self.workspace
         finally:
-            self._blobs = around
+            self.workspace = around
 
     def need_blob(self, blob: str) -> None:
         """Refuse a blob that nothing has defined."""
-        if blob not in self._blobs and not blob.startswith(tuple(self.PREFIXES_TO_IGNORE)):
+        if blob not in self.workspace and not blob.startswith(tuple(self.PREFIXES_TO_IGNORE)):
             raise GraphError(f"Blob undefined: {blob}")
 
     def define_blob(self, blob: str) -> None:
         """Note that a blob is there from here on."""
-        self._blobs[blob] += 1
+        self.workspace[blob] += 1
 
     def analyze_op(self, op: OperatorDef) -> None:
         """An operator: it needs its inputs and defines its outputs."""
@@ -122,12 +135,12 @@ class Analyzer(Visitor):
         """The parts of a step, each among the same blobs when they run at once."""
         alone = step.create_workspace or step in self._private
         made: set[str] = set()
-        with self._among(self._blobs, apart=alone) as blobs:
+        with self.set_workspace(do_copy=alone) as blobs:
             if step.report is not None:
-                with self._among(blobs, apart=True):
+                with self.set_workspace(do_copy=True):
                     self(step.report[0])
             for part in step.body:
-                with self._among(blobs, apart=step.concurrent) as inside:
+                with self.set_workspace(do_copy=step.concurrent) as inside:
                     self(part)
                     if step.should_stop is not None:
                         self.need_blob(str(step.should_stop))
@@ -148,7 +161,7 @@ class Analyzer(Visitor):
     def analyze_task(self, task: Task) -> None:
         """The step of a task; what a private task defines is its own."""
         private = task.workspace_type() != WorkspaceType.GLOBAL
-        with self._among(self._blobs, apart=private):
+        with self.set_workspace(do_copy=private):
             self(task.get_step())
 
     def analyze_task_group(self, tg: TaskGroup) -> None:
@@ -156,7 +169,7 @@ class Analyzer(Visitor):
         if tg.workspace_type() != WorkspaceType.GLOBAL:
             self._private.update(task.get_step() for task in tg.tasks())
         for task in tg.tasks_by_node().tasks():
-            with self._among(self._nodes.setdefault(str(task.node), Counter())):
+            with self.set_workspace(node=task.node):
                 self(task)
 
     def analyze_job(self, job: Job) -> None:
@@ -311,7 +324,8 @@ class Printer(Visitor, Text):
         super().__init__()
         self.factor_prefixes = factor_prefixes
         self.c2_syntax = c2_syntax
-        self._net: str | None = None
+        self.c2_net_name: str | None = None
+        """The net that operators are written as calls of."""
 
     def print_op(self, op: OperatorDef) -> None:
         """An operator: a line, and the nets among its arguments below."""
@@ -320,8 +334,8 @@ class Printer(Visitor, Text):
         if option is not None:
             named.append(("device_option", option))
         inputs, outputs = list(op.input), list(op.output)
-        if self._net is not None:
-            self.add(call(f"{self._net}.{op.type}", [inputs, outputs, *named]))
+        if self.c2_net_name is not None:
+            self.add(call(f"{self.c2_net_name}.{op.type}", [inputs, outputs, *named]))
         else:
             self.add(call(op.type, [*inputs, *named], outputs, self.factor_prefixes))
         for each in op.arg:
@@ -331,15 +345,15 @@ class Printer(Visitor, Text):
 
     def print_net_def(self, net_def: NetDef) -> None:
         """A net's message: its name, and its operators below."""
-        around = self._net
+        around = self.c2_net_name
         if self.c2_syntax:
             self.add(call("core.Net", [repr(net_def.name)], [net_def.name]))
-            self._net = net_def.name
+            self.c2_net_name = net_def.name
         else:
             self.add(f"# net: {net_def.name}")
         for operator in net_def.op:
             self(operator)
-        self._net = around
+        self.c2_net_name = around
 
     def print_net(self, net: Net) -> None:
         """A net."""

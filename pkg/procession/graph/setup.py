@@ -15,7 +15,7 @@ from typing import Any
 from procession.errors import RunnableTypeError
 from procession.graph.builder import NetBuilder
 from procession.graph.net import Net
-from procession.graph.step import ExecutionStep, execution_step
+from procession.graph.step import ExecutionStep, Plan, add_nets_in_order, execution_step
 
 TASK_SETUP = "task_setup"
 TASK_INSTANCE_SETUP = "task_instance_setup"
@@ -52,14 +52,28 @@ class SetupNets:
         return f"SetupNets(init_nets={self.init_nets}, exit_nets={self.exit_nets})"
 
 
-def _net(name: str) -> Net:
-    return NetBuilder.new_net(name)
-
-
 def _hanging(part: Any, key: str) -> list[Any]:
     """What hangs by a key on a net, or on the nets of a step or plan."""
     find = part.get_attributes if isinstance(part, Net) else part.get_all_attributes
     return list(find(key))
+
+
+def _kind(parts: Iterable[Any], key: str) -> type[Net] | None:
+    """The class of the first net that something hangs on by a key."""
+    for part in parts:
+        nets = [part] if isinstance(part, Net) else part.Nets() if isinstance(part, Plan) else []
+        if isinstance(part, ExecutionStep):
+            add_nets_in_order(part, nets)
+        for net in nets:
+            if net.get_attributes(key):
+                return type(net)
+    return None
+
+
+def _pair(key: str, parts: Iterable[Any]) -> tuple[Net, Net]:
+    """Nets to run before and after others, of the class of those that something hangs on."""
+    made = _kind(parts, key) or NetBuilder.new_net
+    return made(f"{key}/init"), made(f"{key}/exit")
 
 
 def _ask(hung: Any, method: str, net: Net) -> Parts:
@@ -108,11 +122,11 @@ def collect_setups(
     found: dict[str, tuple[Parts, Parts]] = {place: ([], []) for place in runs}
     # What hangs at the same places shares the nets that it may add to.
     nets: dict[tuple[str, ...], tuple[Net, Net]]
-    nets = {(place,): (_net(f"{key}/init"), _net(f"{key}/exit")) for place in runs}
+    nets = {(place,): _pair(key, parts) for place, parts in runs.items()}
     for number, hung in objects.items():
         at_places = tuple(places[number])
         if at_places not in nets:
-            nets[at_places] = _net(f"{key}/init"), _net(f"{key}/exit")
+            nets[at_places] = _pair(key, runs[at_places[0]])
         for when, method in enumerate(("setup", "exit")):
             parts = _ask(hung, method, nets[at_places][when])
             for place in at_places:

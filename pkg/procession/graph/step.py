@@ -297,20 +297,20 @@ class ExecutionStep:
     def get_all_attributes(self, name: str) -> list[Any]:
         """What `Net.add_attribute` hung under that name on any net in it, net by net, in order."""
         nets: list[Net] = []
-        add_nets_in_order(self, nets, told=True)
+        _add_nets(self, nets, told=True)
         return [each for net in nets for each in net.get_attributes(name)]
 
 
-def add_nets_in_order(step: ExecutionStep, net_list: list[Net], told: bool = False) -> None:
+def add_nets_in_order(step: ExecutionStep, net_list: list[Net]) -> None:
     """Add the nets of a step to a list, each once, in order of use. Caffe2: the same.
 
     There they are added by name; here the nets themselves.
-
-    Args:
-        step: The step.
-        net_list: What to add to.
-        told: Leave out those of steps that have seen to what hangs on their nets.
     """
+    _add_nets(step, net_list, told=False)
+
+
+def _add_nets(step: ExecutionStep, net_list: list[Net], told: bool) -> None:
+    """Add the nets; told: but those of steps that have seen to what hangs on their nets."""
     if told and step.own_setup:
         return
     seen = set(map(id, net_list))

@@ -294,10 +294,11 @@ class Registry(Mapping[str, Definition]):
         """Register an operator.
 
         A name can be taken only once, but a function that is defined again, as when a cell of
-        a notebook is run again, takes its own place.
+        a notebook is run again, takes its own place. Procession's own modules run only once: what
+        is there twice is a mistake.
         """
         known = self._definitions.get(definition.name)
-        if known is not None and _origin(known) != _origin(definition):
+        if known is not None and (known.own or _origin(known) != _origin(definition)):
             raise ValueError(
                 f"operator {definition.name!r} is registered already, by {'.'.join(_origin(known))}"
             )

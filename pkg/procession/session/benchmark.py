@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from procession.compiler.compiled import CompiledRunnable
@@ -32,7 +32,8 @@ def benchmark_net(
         run_individual: Time each operator by itself, too; otherwise these times are 0.
 
     Returns:
-        The net's time, and then one for each of its operators, in order.
+        The net's time, and then one for each of its operators, in order. The time of one that
+        runs nets has theirs in it.
 
     Raises:
         WorkspaceError: There is no such net.
@@ -41,14 +42,21 @@ def benchmark_net(
     Caffe2: workspace.BenchmarkNet.
     """
     compiled = workspace.net(name).compiled
+    (task,) = compiled.merged.tasks
     run = workspace.nets[name].run
     for _ in range(warmup_runs):
         run()
     times = [_milliseconds(run, main_runs)]
-    for operation in compiled.merged.operations():
+    for operation in _operations(task.step):
         by_itself = partial(workspace.run, alone(compiled, operation))
         times.append(_milliseconds(by_itself, main_runs) if run_individual else 0.0)
     return times
+
+
+def _operations(step: StepProgram) -> Iterator[Operation]:
+    """The operators of the nets of a step, without those of nets that operators run."""
+    for part in step.body:
+        yield from part.operations if isinstance(part, NetProgram) else _operations(part)
 
 
 def _milliseconds(run: Callable[[], None], count: int) -> float:

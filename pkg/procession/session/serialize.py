@@ -71,13 +71,13 @@ def size_bytes(value: Any) -> int:
     return int(value.nbytes) + strings
 
 
-def tensor_proto(array: Any, name: str | None = None) -> TensorProto:
+def tensor_proto(arr: Any, name: str | None = None) -> TensorProto:
     """An array as a message.
 
     Raises:
         WorkspaceError: Caffe2 has no such tensors.
     """
-    array = np.asarray(array)
+    array = np.asarray(arr)
     number = data_type(array)
     made = TensorProto(dims=array.shape, data_type=int(number), name=name)
     field = _FIELDS.get(number, "int32_data")

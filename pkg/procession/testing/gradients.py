@@ -75,7 +75,7 @@ class Comparison:
         )
 
 
-def gradient_of(operator: OperatorDef) -> tuple[list[OperatorDef], list[Any]]:
+def gradient_of(op: OperatorDef) -> tuple[list[OperatorDef], list[Any]]:
     """(operators, gradients of the inputs) of one operator.
 
     The gradient of output `y` is to be in `y_grad`.
@@ -83,7 +83,7 @@ def gradient_of(operator: OperatorDef) -> tuple[list[OperatorDef], list[Any]]:
     Raises:
         GradientError: It has no gradient.
     """
-    return GradientRegistry.GetGradientForOp(operator, [f"{blob}_grad" for blob in operator.output])
+    return GradientRegistry.GetGradientForOp(op, [f"{blob}_grad" for blob in op.output])
 
 
 def loss_and_gradient(

@@ -5,113 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from procession import core as graph_core
 from procession.caffe2.proto import caffe2_pb2
 from procession.caffe2.python import _import_c_extension as C
 from procession.caffe2.python import scope, utils, workspace
 from procession.caffe2.python.lazy import TriggerLazyImport
+from procession.core import *  # noqa: F403
+from procession.core import BlobReference, DeviceOption, GradientSlice
 from procession.errors import GraphError
 from procession.graph import cloning
 from procession.graph import net as graph_net
 from procession.graph import operator as graph_operator
-from procession.graph.blob import BlobReference, ScopedBlobReference, ScopedName
-from procession.graph.cloning import clone_and_bind_net, remap_input
 from procession.graph.device import (
-    DeviceOption,
-    DeviceScope,
-    InferBlobDevices,
-    InferOpBlobDevices,
-    InferOpBlobDevicesAsDict,
     InferOpDeviceAsBlobDevices,
-    InjectCrossDeviceCopies,
-    InjectDeviceCopiesAmongNets,
     InjectDeviceCopiesAmongNetsWithoutB2D,
     IsGPUDeviceType,
     copy_func_between_devices,
     device_equal,
-    device_option_equal,
 )
-from procession.graph.gradient import GradientRegistry
-from procession.graph.gradient_makers import GradientSlice
-from procession.graph.ir import IR, OpSSA
-from procession.graph.operator import IsOperator, IsOperatorWithEngine, check_holdable
+from procession.graph.operator import check_holdable
 from procession.graph.proto import OperatorDef
-from procession.graph.scope import NameScope
-from procession.graph.ssa import (
-    get_op_ids_in_path,
-    get_output_producers,
-    get_ssa,
-    get_undefined_blobs,
-)
-from procession.graph.step import (
-    ExecutionStep,
-    Plan,
-    add_nets_in_order,
-    execution_step,
-    scoped_execution_step,
-    to_execution_step,
-)
-from procession.operators.datatype import DataType
 
 __all__ = [
     "DEFAULT_REMAP_FUNCS",
-    "IR",
-    "BlobReference",
     "C",
-    "CreateOperator",
     "CreatePythonOperator",
-    "DataType",
-    "DeviceOption",
-    "DeviceScope",
-    "ExecutionStep",
     "GetGlobalInitArgs",
     "GetIndexFromGradientList",
     "GlobalInit",
-    "GradientRegistry",
-    "GradientSlice",
-    "InferBlobDevices",
-    "InferOpBlobDevices",
-    "InferOpBlobDevicesAsDict",
     "InferOpDeviceAsBlobDevices",
-    "InjectCrossDeviceCopies",
-    "InjectDeviceCopiesAmongNets",
     "InjectDeviceCopiesAmongNetsWithoutB2D",
     "IsGPUDeviceType",
-    "IsOperator",
-    "IsOperatorWithEngine",
-    "NameScope",
-    "Net",
-    "OpSSA",
-    "Plan",
     "RefreshRegisteredOperators",
-    "ScopedBlobReference",
-    "ScopedName",
     "SetEnginePref",
     "SetGlobalEnginePref",
     "SetOpEnginePref",
     "SetPerOpEnginePref",
     "TriggerLazyImport",
-    "add_nets_in_order",
     "caffe2_pb2",
-    "clone_and_bind_net",
     "control_op_remap",
     "copy_func_between_devices",
     "device_equal",
-    "device_option_equal",
-    "execution_step",
     "get_net_name",
-    "get_op_ids_in_path",
-    "get_output_producers",
-    "get_ssa",
-    "get_undefined_blobs",
     "output_to_list",
-    "remap_input",
     "remap_proto",
     "scope",
-    "scoped_execution_step",
-    "to_execution_step",
     "utils",
     "workspace",
 ]
+__all__ += graph_core.__all__
 
 SetEnginePref = C.set_engine_pref
 SetGlobalEnginePref = C.set_global_engine_pref
@@ -143,7 +85,8 @@ def _GetRegisteredOperators() -> set[str]:
     return set(C.registered_operators())
 
 
-def CreateOperator(
+# These take the place of the graph's own, which find mistakes when operators are added.
+def CreateOperator(  # type: ignore[no-redef]
     operator_type: str,
     inputs: Any,
     outputs: Any,
@@ -204,7 +147,7 @@ def CreatePythonOperator(
     return create("Python", inputs, outputs, *args, **arguments, **kwargs)
 
 
-class Net(graph_net.Net):
+class Net(graph_net.Net):  # type: ignore[no-redef]
     """A net; see `procession.Net`.
 
     What Caffe2 finds wrong with an operator only when it is run is found when the net is run here,
@@ -259,8 +202,8 @@ class Net(graph_net.Net):
         """How many observers the net has that `CreateNet` made of this."""
         return C.num_observers_on_net(self.Name())
 
-    @staticmethod
-    def _RunAllOnGPU(net: Any, gpu_id: int = 0, use_cudnn: bool = False) -> None:
+    @classmethod
+    def _RunAllOnGPU(cls, net: Any, gpu_id: int = 0, use_cudnn: bool = False) -> None:
         net.device_option.CopyFrom(DeviceOption(workspace.GpuDeviceType, gpu_id))
         for operator in net.op:
             if use_cudnn:
@@ -268,7 +211,7 @@ class Net(graph_net.Net):
             if operator.type == "RecurrentNetwork":
                 for argument in operator.arg:
                     if argument.name == "step_net":
-                        Net._RunAllOnGPU(argument.n, gpu_id, use_cudnn)
+                        cls._RunAllOnGPU(argument.n, gpu_id, use_cudnn)
 
     def RunAllOnGPU(self, gpu_id: int = 0, use_cudnn: bool = False) -> None:
         """Have the whole net on a GPU; a run of it is then refused."""

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from procession.caffe2.python import core, workspace
+from procession.caffe2.python import core, dataio, workspace
 from procession.data import dataset
-from procession.data.dataset import (
-    DatasetRandomReader,
-    DatasetReader,
-    DatasetWriter,
-    execution_step_with_progress,
-)
 from procession.errors import GraphError
 from procession.graph.blob import BlobReference
+from procession.graph.step import ExecutionStep
 
 __all__ = ["Const", "Dataset", "execution_step_with_progress"]
 
-_DatasetReader = DatasetReader
-_DatasetRandomReader = DatasetRandomReader
-_DatasetWriter = DatasetWriter
+
+class _DatasetReader(dataset.DatasetReader, dataio.Reader):
+    """See `procession.data.DatasetReader`."""
+
+
+class _DatasetRandomReader(dataset.DatasetRandomReader, dataio.Reader):
+    """See `procession.data.DatasetRandomReader`."""
+
+
+class _DatasetWriter(dataset.DatasetWriter, dataio.Writer):
+    """See `procession.data.DatasetWriter`."""
 
 
 def Const(net: Any, value: Any, dtype: Any = None, name: str | None = None) -> BlobReference:
@@ -43,6 +46,10 @@ class _Types(list[Any]):
 class Dataset(dataset.Dataset):
     """A dataset; see `procession.data.Dataset`."""
 
+    reader_type: ClassVar[type[dataset.DatasetReader]] = _DatasetReader
+    random_reader_type: ClassVar[type[dataset.DatasetRandomReader]] = _DatasetRandomReader
+    writer_type: ClassVar[type[dataset.DatasetWriter]] = _DatasetWriter
+
     field_types: Any
 
     def __init__(self, fields: Any, name: str | None = None) -> None:
@@ -51,3 +58,12 @@ class Dataset(dataset.Dataset):
 
     def _column(self, net: Any, field: str, values: Any) -> BlobReference:
         return Const(net, values, name=field)
+
+
+def execution_step_with_progress(
+    name: str, init_net: Any, substeps: Any, rows_read: Any
+) -> ExecutionStep:
+    """See `procession.data.execution_step_with_progress`."""
+    return dataset.execution_step_with_progress(
+        name, init_net, substeps, rows_read, net_type=core.Net
+    )

@@ -134,7 +134,7 @@ gcs_cuda_only = gcs_gpu_only = {"gc": st.nothing(), "dc": st.nothing()}
 
 
 @contextlib.contextmanager
-def temp_workspace(name: str | bytes = "temp_ws") -> Iterator[None]:
+def temp_workspace(name: str | bytes = b"temp_ws") -> Iterator[None]:
     """Have another workspace be the current one inside, and reset it after."""
     with workspace.WorkspaceGuard(name):
         yield

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from procession.caffe2.python import dataio
+from procession.caffe2.python.queue_util import Queue
 from procession.caffe2.python.task import Task
-from procession.data import pipeline
-from procession.data.pipeline import DEFAULT_QUEUE_CAPACITY
+from procession.data import pipeline, processing
+from procession.data.pipeline import DEFAULT_QUEUE_CAPACITY, PipeTypes
 from procession.data.processing import (
     NetProcessor,
     Output,
-    ProcessingReader,
     make_processor,
     normalize_processor_output,
 )
@@ -24,7 +25,20 @@ __all__ = [
     "normalize_processor_output",
     "pipe",
     "pipe_and_output",
+    "processor_name",
 ]
+
+
+class ProcessingReader(processing.ProcessingReader, dataio.Reader):
+    """See `procession.data.ProcessingReader`."""
+
+
+_TYPES = PipeTypes(Task, Queue, ProcessingReader)
+
+
+def processor_name(processor: Any) -> str:
+    """What a pipe is called that has this processor, or reads from it, or writes to it."""
+    return pipeline.name_of(processor)
 
 
 def pipe(
@@ -47,7 +61,7 @@ def pipe(
         capacity,
         group,
         num_runtime_threads,
-        task_type=Task,
+        types=_TYPES,
     )
 
 
@@ -73,5 +87,5 @@ def pipe_and_output(
         group,
         num_runtime_threads,
         final_outputs,
-        task_type=Task,
+        types=_TYPES,
     )
