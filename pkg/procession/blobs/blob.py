@@ -12,7 +12,9 @@ not to be relied upon any more: `changed` before they are of another shape or dt
 
 from __future__ import annotations
 
+import threading
 import weakref
+from functools import partial
 from types import CellType
 from typing import Any, Protocol
 
@@ -104,7 +106,7 @@ class Blob:
         self._array: Array | None = None
         self._pending: tuple[Any, Array] | None = None
         self._cells: tuple[CellType, CellType] | None = None
-        self._watchers: list[weakref.ref[Watcher]] = _NOBODY
+        self._watchers: dict[int, weakref.ref[Watcher]] = _NOBODY
         self.buffer: Any = None
         """The buffer that a large tensor lives in."""
         self.exposed = False
@@ -199,20 +201,26 @@ class Blob:
             self._cells[1].cell_contents = array
 
     def watch(self, watcher: Watcher) -> tuple[CellType, CellType]:
-        """Begin to tell a watcher; the blob must hold a tensor.
+        """Begin to tell a watcher.
 
         Returns:
             A cell that holds `value`, and one that holds the writable array behind it. They are the
-            same for all watchers.
+            same for all watchers. What the blob held before may be gone by now: look afterwards.
         """
-        assert self._array is not None
-        if self._watchers is _NOBODY:
-            self._watchers = []
-        # A list, because a WeakSet takes longer to make than all the rest of a binding.
-        self._watchers.append(weakref.ref(watcher, self._watchers.remove))
-        if self._cells is None:
-            self._cells = CellType(self.value), CellType(self._array)
-        return self._cells
+        with _BEGINNING:
+            if self._watchers is _NOBODY:
+                # Not a WeakSet, which takes longer to make than all the rest of a binding.
+                self._watchers = {}
+            if self._cells is None:
+                self._cells = CellType(None), CellType(None)
+            cells = self._cells
+        key = id(watcher)
+        # When the watcher dies, the reference calls `pop(key, reference)`.
+        self._watchers[key] = weakref.ref(watcher, partial(self._watchers.pop, key))
+        while cells[1].cell_contents is not self._array or cells[0].cell_contents is not self.value:
+            # Another thread may be storing a value.
+            cells[0].cell_contents, cells[1].cell_contents = self.value, self._array
+        return cells
 
     def _let_go(self) -> None:
         """Tell the watchers, and keep nothing alive for them that the blob lets go of."""
@@ -226,14 +234,14 @@ class Blob:
 
     def tell_changed(self) -> None:
         """Whoever found the blob by a name has to look again."""
-        for reference in list(self._watchers):
+        for reference in list(self._watchers.values()):
             watcher = reference()
             if watcher is not None:
                 watcher.changed(self)
 
     def tell_leased(self) -> None:
         """Somebody has begun to look at the buffer."""
-        for reference in list(self._watchers):
+        for reference in list(self._watchers.values()):
             watcher = reference()
             if watcher is not None:
                 watcher.leased(self)
@@ -257,5 +265,7 @@ class Blob:
         self._array = self.value = None
 
 
-_NOBODY: list[weakref.ref[Watcher]] = []
+_NOBODY: dict[int, weakref.ref[Watcher]] = {}
 """The watchers of most blobs."""
+_BEGINNING = threading.Lock()
+"""Held while a blob gets its cells."""

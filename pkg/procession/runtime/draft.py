@@ -7,7 +7,7 @@ bind the net there is to hand the code that workspace's cells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from types import CellType, CodeType
 from typing import Any
 
@@ -15,12 +15,16 @@ import numpy as np
 
 from procession.blobs.shared import MINIMUM
 from procession.runtime.binding import Binding, Slot
-from procession.runtime.generated import POLL, Line, compile_text, function_of, text_of
+from procession.runtime.generated import POLL, Line, function_of, text_of
 from procession.runtime.items import Check, Item, Jump
 from procession.runtime.operation import PreparedOperation
 
 SHORT = 16 * MINIMUM
 """Elementwise work on tensors of so many bytes takes some microseconds."""
+
+
+class _Unseen(Exception):  # noqa: N818 - a signal, not a mistake
+    """An operation has not run yet with such blobs."""
 
 
 class Vocabulary:
@@ -56,42 +60,48 @@ class Vocabulary:
 class Draft:
     """The function of a net for blobs that look a certain way.
 
+    An operation of which too little is known, because it has not run yet with such blobs, as in a
+    branch that was not taken, *waits*: when it has run, the function returns, so that a better one
+    may be made.
+
     Args:
-        title: What the net is called.
-        items: What it is made of.
+        items: What the net is made of.
         vocabulary: Its vocabulary.
-        slots: Its blobs; None for those that are not to be relied upon.
+        slots: Its blobs, those that are there; None for one that is not to be relied upon.
         board: Whether there is a board.
+        tried: Items that are not to wait.
+        code: Compiles the text of a function, in which some names are cells.
     """
 
     def __init__(
         self,
-        title: str,
         items: Sequence[Item],
         vocabulary: Vocabulary,
         slots: Mapping[str, Slot | None],
         board: bool,
+        tried: Set[int],
+        code: Callable[[str, list[str]], CodeType],
     ) -> None:
-        self.complete = True
-        """Whether all is said that can be said of blobs that look so."""
         self._vocabulary = vocabulary
         self._slots = slots
         self._board = board
+        self._tried = tried
         self._direct: list[bool] = []
         self._watched: dict[str, bool] = {}
         """Blobs to rely upon -> whether they are written."""
         self._scratch: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         lines = [self._line(index, item) for index, item in enumerate(items)]
+        self._waits = frozenset(index for index, line in enumerate(lines) if line.kind == "wait")
         cells = ["broken", *self._scratch]
         for name in self._watched:
             cells += (f"v{vocabulary.variables[name]}", f"w{vocabulary.variables[name]}")
-        self._code: CodeType = compile_text(text_of(lines, board), cells, f"<net {title}>")
+        self._code = code(text_of(lines, board), cells)
         # What the blobs looked like is all that matters of them.
         del self._slots
 
     def bind(self, slots: Mapping[str, Slot | None]) -> Binding:
         """The function, for blobs that look like those that it was made for."""
-        binding = Binding(self._board, self._code, tuple(self._direct))
+        binding = Binding(self._board, self._code, tuple(self._direct), self._waits)
         cells = {"broken": binding.broken}
         for name, (shape, dtype) in self._scratch.items():
             cells[name] = CellType(np.empty(shape, dtype))
@@ -99,35 +109,52 @@ class Draft:
             slot = slots[name]
             assert slot is not None
             variable = slot.variable
-            cells[f"v{variable}"], cells[f"w{variable}"] = binding.watch(name, slot.blob, written)
+            cells[f"v{variable}"], cells[f"w{variable}"] = binding.rely(name, slot, written)
         binding.function = function_of(self._code, self._vocabulary.names, cells)
         return binding
 
     def _line(self, index: int, item: Item) -> Line:
         """What the function says for an item."""
-        text, short = None, False
-        if isinstance(item, PreparedOperation):
-            text, short = self._call(index, item)
-        elif isinstance(item, Check):
-            text = self._truth(item)
-            short = text is not None
-        self._direct.append(text is not None)
-        text = text or f"g{index}(workspace, task)"
-        polled = index % POLL == 0 or not short
+        itself = f"g{index}(workspace, task)"
+        poll = index % POLL == 0
+        if isinstance(item, Check):
+            value = self._truth(item)
+            self._direct.append(value is not None)
+            holds, fails = (itself, f"not {itself}") if value is None else (value, f"not {value}")
+            if item.unless and value is not None:
+                holds, fails = fails, holds
+            polled = poll or value is None
+            if item.skip is None:
+                return Line(holds, 0, polled, "leave")
+            return Line(fails, 0, polled, "pass", item.skip)
         if isinstance(item, Jump):
+            self._direct.append(False)
             return Line("", 0, False, "else", item.skip)
-        if not isinstance(item, Check):
-            return Line(text, item.spec.number, polled)
-        jumps = f"not {text}" if item.unless and short else text
-        if item.skip is None:
-            return Line(jumps, 0, polled, "leave")
-        stays = jumps[4:] if jumps.startswith("not ") else f"not {jumps}"
-        return Line(stays, 0, polled, "pass", item.skip)
+        text, short = None, False
+        waits = False
+        if isinstance(item, PreparedOperation) and not item.wants_context:
+            try:
+                text, short = self._call(index, item)
+            except _Unseen:
+                waits = index not in self._tried
+        self._direct.append(text is not None)
+        kind = "wait" if waits else "do"
+        return Line(text or itself, item.spec.number, poll or not short, kind)
+
+    def _slot(self, name: str) -> Slot | None:
+        """What is known of a blob; None if it is not to be relied upon.
+
+        Raises:
+            _Unseen: There is none yet.
+        """
+        if name not in self._slots:
+            raise _Unseen
+        return self._slots[name]
 
     def _truth(self, check: Check) -> str | None:
         """The text for the truth value of a blob that a check looks at."""
         for name in check.spec.inputs:
-            slot = self._slots[name]
+            slot = self._slots.get(name)
             if slot is None or slot.size != 1:
                 return None
             if check.boolean and slot.dtype != np.bool_:
@@ -140,16 +167,17 @@ class Draft:
         """(The text that does an operation, whether it is sure to be short).
 
         No text if the operation has to find its blobs by itself.
+
+        Raises:
+            _Unseen: It has not run yet with such blobs.
         """
         spec = operation.spec
         inputs: list[Slot] = []
         for name in spec.inputs:
-            slot = self._slots[name]
+            slot = self._slot(name)
             if slot is None:
                 return None, False
             inputs.append(slot)
-        if operation.wants_context:
-            return None, False
         if operation.definition.constant and not inputs:
             constant = self._constant(index, operation)
             if constant is not None:
@@ -159,14 +187,12 @@ class Draft:
             self._rely(*spec.inputs)
             values = ", ".join([*(f"v{slot.variable}" for slot in inputs), *arguments])
             return f"p{index}(workspace, k{index}({values}))", False
-        target, record = self._slots[spec.outputs[0]], operation.record
+        target = self._slot(spec.outputs[0])
         if target is None:
             return None, False
-        seen = ([(slot.shape, slot.dtype) for slot in inputs], target.shape, target.dtype)
-        if record != seen:
-            # What the output holds is not what such inputs give, or that is not known yet.
-            self.complete = False
-            return None, False
+        looks = [(slot.shape, slot.dtype) for slot in inputs]
+        if operation.record != (looks, target.shape, target.dtype):
+            raise _Unseen
         self._rely(*spec.inputs)
         self._rely(spec.outputs[0], written=True)
         out = f"w{target.variable}"
@@ -175,8 +201,10 @@ class Draft:
             values = ", ".join(f"w{slot.variable}" for slot in inputs)
             if target.size == 1 and any(slot.blob is target.blob for slot in inputs):
                 # NumPy takes four times as long to write one number in place.
-                self._scratch[f"s{index}"] = target.shape, target.dtype
-                return f"u{index}({values}, s{index}); {out}[...] = s{index}", short
+                # One for each blob: who works on another in another thread has another.
+                scratch = f"s{target.variable}"
+                self._scratch[scratch] = target.shape, target.dtype
+                return f"u{index}({values}, {scratch}); {out}[...] = {scratch}", short
             return f"u{index}({values}, {out})", short
         values = ", ".join([*(f"v{slot.variable}" for slot in inputs), f"out={out}", *arguments])
         return f"(r := k{index}({values})) is {out} or p{index}(workspace, r)", short
@@ -184,7 +212,7 @@ class Draft:
     def _constant(self, index: int, operation: PreparedOperation) -> str | None:
         """The text for an operation whose result is always the same, if that is small."""
         (name,) = operation.spec.outputs
-        target = self._slots[name]
+        target = self._slot(name)
         if target is None or target.nbytes >= MINIMUM:
             return None
         value = self._vocabulary.constant(index, operation)

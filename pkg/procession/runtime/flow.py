@@ -27,7 +27,9 @@ from procession.runtime.threads import run_all
 from procession.runtime.workspace import Workspace
 
 LONG = 200
-"""What has more items is called, not opened up."""
+"""What has more items is called, not opened up..."""
+FULL = 1000
+"""... and so is what would come into a list that is longer than that already."""
 DEEP = 12
 """What has so many checks nested into each other is called, not opened up."""
 
@@ -93,7 +95,8 @@ class Flow:
         self._spread = spread
         self.nets: dict[int, PreparedNet] = {}
         """The nets that are prepared, by identity."""
-        self._steps: dict[int, Job] = {}
+        self._steps: dict[int, list[Item]] = {}
+        self._jobs: dict[int, Job] = {}
         self._bodies: dict[int, Job] = {}
 
     def net(self, net: NetProgram) -> PreparedNet:
@@ -102,7 +105,7 @@ class Flow:
         if prepared is None:
             items: list[Item] = []
             for spec in net.operations:
-                items += self._operation(spec, self._definitions[spec.type])
+                items += self._operation(spec, FULL - len(items))
             prepared = self.nets[id(net)] = PreparedNet(net.name, items)
         return prepared
 
@@ -110,9 +113,9 @@ class Flow:
         """What runs a net or a step once."""
         if isinstance(part, NetProgram):
             return self.net(part).run
-        job = self._steps.get(id(part))
+        job = self._jobs.get(id(part))
         if job is None:
-            job = self._steps[id(part)] = self._job(self._step(part), part.name)
+            job = self._jobs[id(part)] = self._job(self._step(part), part.name)
         return job
 
     def body(self, step: StepProgram) -> Job:
@@ -124,7 +127,8 @@ class Flow:
 
     # Operators.
 
-    def _operation(self, spec: Operation, definition: Definition) -> list[Item]:
+    def _operation(self, spec: Operation, room: int) -> list[Item]:
+        definition = self._definitions[spec.type]
         if not definition.flow:
             return [PreparedOperation(spec, definition)]
         flow: Branch | Loop = definition.kernel(*spec.inputs, **spec.arguments)
@@ -132,11 +136,12 @@ class Flow:
         jumps = partial(self._is_false, operation, flow.condition)
         condition = partial(Check, jumps, blob=flow.condition, unless=True, boolean=True)
         if isinstance(flow, Branch):
-            then, other = self._opened(flow.then_net), self._opened(flow.else_net)
+            then = self._opened(flow.then_net, room)
+            other = self._opened(flow.else_net, room - len(then))
             if other:
                 then = [*then, Jump(len(other))]
             return [condition(skip=len(then)), *then, *other]
-        before, body = self._opened(flow.before), self._opened(flow.body)
+        before, body = self._opened(flow.before, FULL), self._opened(flow.body, FULL)
         around = PreparedNet(spec.net, [*before, condition(skip=None), *body])
         return [Call(Around(around, None).run)]
 
@@ -155,6 +160,11 @@ class Flow:
 
     def _step(self, step: StepProgram) -> list[Item]:
         """All that a step does, as items."""
+        if id(step) not in self._steps:
+            self._steps[id(step)] = self._whole(step)
+        return self._steps[id(step)]
+
+    def _whole(self, step: StepProgram) -> list[Item]:
         if step.copies > 1 or step.create_workspace or step.report is not None or step.recurring:
             items: list[Item] = [Call(self._spread(step))]
         else:
@@ -172,18 +182,25 @@ class Flow:
         most = step.iterations
         if most is None and (step.should_stop is None or step.only_once):
             most = 1
+        parts: list[list[Item]] = []
         if step.at_once or not step.parts:
-            parts: list[list[Item]] = [[Call(self._at_once(step))] if step.parts else []]
+            parts.append([Call(self._at_once(step))] if step.parts else [])
         else:
-            parts = [self._opened(part) for part in step.parts]
+            room = FULL
+            for part in step.parts:
+                parts.append(self._opened(part, room))
+                room -= len(parts[-1])
         items: list[Item] = []
-        if most == 1 and (step.should_stop is None or len(parts) < DEEP):
-            for part in reversed(parts):
+        once = most == 1
+        if once and step.should_stop is not None and len(parts) < DEEP:
+            for opened in reversed(parts):
                 # Behind the last part there is nothing to pass over.
-                items = [*part, *self._stop_check(step, len(items)), *items]
+                items = [*opened, *self._stop_check(step, len(items)), *items]
             return items
-        for part in parts:
-            items += [*part, *self._stop_check(step, None)]
+        for opened in parts:
+            items += [*opened, *self._stop_check(step, None)]
+        if once and step.should_stop is None:
+            return items
         if len(step.parts) == 1 and step.should_stop is None:
             (only,) = step.parts
             if isinstance(only, NetProgram):
@@ -224,15 +241,15 @@ class Flow:
 
     # Opening up.
 
-    def _opened(self, part: NetProgram | StepProgram | None) -> list[Item]:
-        """The items of a net or step; a call of it if there are too many."""
+    def _opened(self, part: NetProgram | StepProgram | None, room: int) -> list[Item]:
+        """The items of a net or step; a call of it if they are too many, or more than `room`."""
         if part is None:
             return []
-        if isinstance(part, NetProgram):
-            net = self.net(part)
-            return list(net.items) if _is_small(net.items) else [Call(net.run)]
-        items = self._step(part)
-        return items if _is_small(items) else [Call(PreparedNet(part.name, items).run)]
+        items: Sequence[Item]
+        items = self.net(part).items if isinstance(part, NetProgram) else self._step(part)
+        if len(items) <= max(room, 1) and _is_small(items):
+            return list(items)
+        return [Call(self.job(part))]
 
     @staticmethod
     def _job(items: list[Item], name: str) -> Job:

@@ -10,7 +10,7 @@ without a board:
             if broken or stop: return 1
             if v3.item():
                 if broken or stop: return 2
-                k2(v2, out=w2, scale=c2_scale) is w2 or p2(...)
+                (r := k2(v2, out=w2, scale=c2_scale)) is w2 or p2(workspace, r)
         return -1
 
 `w2` and `v2` are the cells of blob c (see `procession.blobs.blob`): its array, and the read-only
@@ -47,9 +47,14 @@ class Line:
     polled: bool
     """Whether to look before if the run was called off."""
     kind: str = "do"
-    """"do"; "leave", which leaves the loop if `text` holds; "pass", which passes over the next
-    `skip` items unless it holds; "else", which passes over them, and ends what the last "pass" has
-    not passed over."""
+    """What comes of it:
+
+    - "do": nothing else;
+    - "wait": the function then returns the number of the next item;
+    - "leave": the loop is left if `text` holds;
+    - "pass": the next `skip` items are passed over unless it holds;
+    - "else": they are passed over, and the last "pass" leads to what comes behind.
+    """
     skip: int = 0
 
 
@@ -78,10 +83,10 @@ def text_of(lines: Sequence[Line], board: bool) -> str:
         elif line.kind == "pass" and line.skip:
             text.append(f"{indent}if {line.text}:")
             ends.append(index + 1 + line.skip)
-        elif board and line.number:
-            text.append(f"{indent}note[0] = {line.number}; {line.text}")
         else:
-            text.append(f"{indent}{line.text}")
+            note = f"note[0] = {line.number}; " if board and line.number else ""
+            back = f"; return {index + 1}" if line.kind == "wait" else ""
+            text.append(f"{indent}{note}{line.text}{back}")
     if not lines:
         text.append(f"  if stop{' or called[0] == this' if board else ''}: return 0")
     text.append(" return -1")

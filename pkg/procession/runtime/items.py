@@ -28,7 +28,7 @@ class Item(Protocol):
 
     @property
     def skip(self) -> int | None:
-        """How far it jumps; None: out of the loop."""
+        """How far it jumps, if it does; None: out of the loop."""
 
     def run(self, workspace: Workspace, task: TaskRun) -> object:
         """Do it. Anything that is true: jump."""

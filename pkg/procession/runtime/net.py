@@ -3,12 +3,12 @@
 The first turns in a workspace go item by item (see `procession.runtime.items`): an operation finds
 its blobs by name and notes down what its result looks like. Then the net is *bound* to the
 workspace: its items become one generated function (see `procession.runtime.generated`) over the
-arrays of the blobs, without a lookup or a comparison left in it. The function for blobs that look
-the same in another workspace is there already (`procession.runtime.draft`): one turn there is
-enough, which makes the blobs. A function is right as long as every
-blob keeps its shape and dtype and nobody looks at what is going to be written. The blobs tell the
-binding when it is not (see `procession.blobs.blob`); the function then returns between two items,
-and the rest of the turn goes item by item.
+arrays of the blobs, without a lookup or a comparison left in it. If there is one already, for blobs
+that look the same in another workspace (see `procession.runtime.draft`), one turn is enough.
+
+The function is right as long as every blob keeps its shape and dtype and nobody looks at what is
+going to be written. The blobs tell the binding when it is not (see `procession.blobs.blob`); the
+function then returns between two items, and the rest of the turn goes item by item.
 
 What became of it decides how the next turn begins. A blob that was only looked at has moved, or
 will be free again: the binding holds as soon as that is so. A blob of another shape makes a
@@ -17,15 +17,17 @@ new binding necessary. One that changes its shape again and again is not relied 
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
 from typing import Any
 
 from procession.blobs.blob import Blob, is_tensor
 from procession.runtime.binding import Binding, Slot
 from procession.runtime.draft import Draft, Vocabulary
-from procession.runtime.generated import item_at
+from procession.runtime.generated import compile_text, item_at
 from procession.runtime.items import Item
 from procession.runtime.operation import PreparedOperation
 from procession.runtime.run import TaskRun
@@ -36,31 +38,46 @@ RECORDED = 2
 """So many turns in a workspace go item by item before a function is written for it."""
 STRIKES = 3
 """A blob that has ended so many bindings by changing its shape is not relied upon any more..."""
-WORTHWHILE = 16
-"""... unless the binding had been used so many times."""
+WORTHWHILE = 10
+"""... unless the binding had been used so many times, or has lasted so many times as long as it
+took to make. That long has to pass as well before a better one is made."""
 DRAFTS = 8
 """How many drafts of its function a net keeps."""
+TEXTS = 16
+"""How many texts of it."""
 
 
 class _Home:
     """What a net knows of one workspace."""
 
-    __slots__ = ("binding", "strikes", "turns")
+    __slots__ = ("__weakref__", "binding", "cost", "strikes", "tried", "turns", "waited")
 
     def __init__(self) -> None:
         self.binding: Binding | None = None
+        self.cost = 0.0
+        """Seconds that it took to make."""
         self.turns = 0
+        """How many went item by item; no more than matter."""
         self.strikes: Counter[str] = Counter()
+        self.tried: set[int] = set()
+        """The items that have waited; see `Draft`."""
+        self.waited = False
+        """Whether one of them has done so since the binding was made."""
 
     def lose(self, binding: Binding) -> None:
         """The binding is not right any more."""
         self.binding = None
         # The next turn shows what things look like.
         self.turns = min(self.turns, RECORDED - 1)
-        if binding.calls < WORTHWHILE:
+        self.tried.clear()
+        if binding.calls < WORTHWHILE and not self.has_lasted(binding):
             self.strikes.update(binding.changes)
         else:
             self.strikes.clear()
+
+    def has_lasted(self, binding: Binding) -> bool:
+        """Whether it was worth its making."""
+        return time.perf_counter() - binding.made > WORTHWHILE * self.cost
 
 
 class PreparedNet:
@@ -78,9 +95,11 @@ class PreparedNet:
         self.items = tuple(items)
         self._homes: weakref.WeakKeyDictionary[Workspace, _Home] = weakref.WeakKeyDictionary()
         # The workspace of the last run, so as not to look it up; replaced as one.
-        self._last: tuple[Callable[[], Workspace | None], _Home] = (lambda: None, _Home())
+        self._last: tuple[Callable[[], Workspace | None], Callable[[], _Home | None]]
+        self._last = (lambda: None, lambda: None)
         self._vocabulary: Vocabulary | None = None
         self._drafts: dict[tuple[Any, ...], Draft] = {}
+        self._codes: dict[str, CodeType] = {}
 
     def run(self, workspace: Workspace, task: TaskRun, turns: Iterable[Any] = ONCE) -> None:
         """Run it once for each of `turns`, or until one of its items leaves the loop.
@@ -89,10 +108,11 @@ class PreparedNet:
             Cancelled: And whatever the monitor raises.
             Exception: See `PreparedOperation.run`.
         """
-        last, home = self._last
-        if last() is not workspace:
+        last, its_home = self._last
+        home = its_home()
+        if home is None or last() is not workspace:
             home = self._homes.setdefault(workspace, _Home())
-            self._last = weakref.ref(workspace), home
+            self._last = weakref.ref(workspace), weakref.ref(home)
         left = iter(turns)
         over = False
         while not over:
@@ -101,12 +121,14 @@ class PreparedNet:
                 binding is None
                 or binding.broken.cell_contents
                 or binding.board is (task.note is None)
+                or home.waited
             ):
                 binding = self._renewed(workspace, task, home)
                 if binding is None:
                     over = True
                     for _ in left:
-                        over = self._slowly(workspace, task, 0)
+                        home.turns += 1
+                        over = self._slowly(workspace, task, 0) or turns is ONCE
                         break
                     continue
             binding.calls += 1
@@ -121,7 +143,12 @@ class PreparedNet:
                 index = self._after(error, binding, workspace, task)
                 if index < 0:
                     raise
-            over = index < 0 or self._slowly(workspace, task, index)
+            if index < 0:
+                break
+            if index - 1 in binding.waits and not binding.broken.cell_contents:
+                home.tried.add(index - 1)
+                home.waited = True
+            over = self._slowly(workspace, task, index)
         if task.note is not None:
             task.note[0] = 0
 
@@ -157,7 +184,9 @@ class PreparedNet:
             # Another thread changed a blob at the wrong moment.
             return index
         operation = self.items[index]
-        assert isinstance(operation, PreparedOperation)
+        if not isinstance(operation, PreparedOperation):
+            # Looking at a truth value does not fail: a signal's handler has.
+            return -1
         found = (workspace.find(name) for name in operation.spec.inputs)
         values = [blob.value for blob in found if blob is not None]
         operation.fail(error, workspace, task, values)
@@ -165,50 +194,64 @@ class PreparedNet:
     # Binding.
 
     def _renewed(self, workspace: Workspace, task: TaskRun, home: _Home) -> Binding | None:
-        """A binding that is right; None if this turn has to go operation by operation."""
+        """A binding that is right; None if this turn has to go item by item."""
         board = task.note is not None
         binding = home.binding
         if binding is not None and binding.changes:
             home.lose(binding)
-        elif binding is not None and binding.board is board:
+        elif (
+            binding is not None
+            and binding.board is board
+            and not (home.waited and home.has_lasted(binding))
+        ):
             return binding if binding.mended() else None
-        seen = home.turns >= RECORDED
-        if not seen:
-            home.turns += 1
-            if home.turns == 1 or not self._drafts:
-                return None
-        binding = home.binding = self._bound(workspace, board, home.strikes, seen)
+        if home.turns < RECORDED and not (home.turns and self._drafts):
+            return None
+        before = time.perf_counter()
+        binding = home.binding = self._bound(workspace, board, home)
         if binding is None:
             return None
-        if binding.changes:
-            # Another thread was at it meanwhile.
-            return None
+        home.cost = binding.made - before
+        home.waited = False
         return binding if binding.mended() else None
 
-    def _bound(
-        self, workspace: Workspace, board: bool, strikes: Counter[str], seen: bool
-    ) -> Binding | None:
+    def _bound(self, workspace: Workspace, board: bool, home: _Home) -> Binding | None:
         """A binding; None if there is no draft for it, and not enough was seen to make one."""
         if self._vocabulary is None:
             self._vocabulary = Vocabulary(self.items)
         slots: dict[str, Slot | None] = {}
         numbers: dict[Blob, int] = {}
-        looks: list[Any] = [board]
+        looks: list[Any] = [board, frozenset(home.tried)]
         for name, variable in self._vocabulary.variables.items():
             blob = workspace.find(name)
-            steady = blob is not None and is_tensor(blob.value) and strikes[name] < STRIKES
-            slot = slots[name] = Slot(blob, variable) if blob is not None and steady else None
+            if blob is None:
+                looks.append(None)
+                continue
+            value = blob.value
+            if not is_tensor(value) or home.strikes[name] >= STRIKES:
+                slots[name] = None
+                looks.append(False)
+                continue
+            slots[name] = Slot(blob, value, variable)
             # Two names may lead to one blob.
-            number = numbers.setdefault(slot.blob, variable) if slot is not None else None
-            looks.append(None if slot is None else (slot.shape, slot.dtype, number))
+            looks.append((value.shape, value.dtype, numbers.setdefault(blob, variable)))
         key = tuple(looks)
         draft = self._drafts.get(key)
         if draft is None:
-            if not seen:
+            if home.turns < RECORDED:
                 return None
-            draft = Draft(self.name, self.items, self._vocabulary, slots, board)
-            if draft.complete:
-                if len(self._drafts) >= DRAFTS:
-                    self._drafts.clear()
-                self._drafts[key] = draft
+            draft = Draft(
+                self.items, self._vocabulary, slots, board, frozenset(home.tried), self._code
+            )
+            if len(self._drafts) >= DRAFTS:
+                self._drafts.clear()
+            self._drafts[key] = draft
         return draft.bind(slots)
+
+    def _code(self, text: str, cells: list[str]) -> CodeType:
+        code = self._codes.get(text)
+        if code is None:
+            if len(self._codes) >= TEXTS:
+                self._codes.clear()
+            code = self._codes[text] = compile_text(text, cells, f"<net {self.name}>")
+        return code

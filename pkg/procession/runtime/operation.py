@@ -247,8 +247,7 @@ class PreparedOperation:
 
     def _missing(self, name: str, workspace: Workspace, task: str) -> BlobNotFoundError:
         spec = self.spec
-        where = f"the workspace of node {workspace.node!r}"
-        error = not_found(name, where, workspace.names(), node=workspace.node)
+        error = workspace.not_found(name)
         error.task = task
         error.message += f"\n  wanted by operator {spec} of net {spec.net!r} (task {task!r})"
         if spec.source:

@@ -152,15 +152,26 @@ class Workspace(WorkspaceView):
 
     Args:
         parent: The workspace to look into for blobs that are not here.
-        node: The node it belongs to, for messages.
+        node: The node it belongs to, for messages; left out, that is said to be "local", but blobs
+            are missing in "this workspace".
         pool: Where large tensors live; left out, this process's heap.
     """
 
     def __init__(
-        self, parent: Workspace | None = None, *, node: str = "local", pool: Pool | None = None
+        self,
+        parent: Workspace | None = None,
+        *,
+        node: str | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self._parent = parent
-        self.node: str = parent.node if parent is not None else node
+        self.node: str = parent.node if parent is not None else node or "local"
+        self.place: str = "this workspace"
+        """What messages call it."""
+        if parent is not None:
+            self.place = parent.place
+        elif node is not None:
+            self.place = f"the workspace of node {node!r}"
         self._pool: Pool = pool or (parent._pool if parent is not None else HeapPool())
         self._blobs: dict[str, Blob] = {}
         self._forward: dict[str, str] | None = None
@@ -267,8 +278,7 @@ class Workspace(WorkspaceView):
         raise self.not_found(name_of(name))
 
     def not_found(self, name: str) -> BlobNotFoundError:
-        where = f"the workspace of node {self.node!r}"
-        return not_found(name, where, self.names(), node=self.node)
+        return not_found(name, self.place, self.names(), node=self.node)
 
     def close(self) -> None:
         """Give all blobs' memory back. What was fetched stays good."""
