@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from procession import Net
 from procession.graph import proto
-from procession.graph.proto import Argument, DeviceOption, NetDef, OperatorDef, TensorProto
+from procession.graph.proto import (
+    Argument,
+    DeviceOption,
+    NetDef,
+    OperatorDef,
+    TensorProto,
+    TensorShape,
+)
 
 # Fields.
 
@@ -342,3 +349,17 @@ def test_a_net_of_a_message():
 
 def test_messages_have_the_numbers_of_caffe2():
     assert (proto.TensorProto.FLOAT16, proto.TensorProto.INT64) == (12, 10)
+
+
+def test_the_text_names_types_and_shows_floats_as_they_will_be_read():
+    tensor = TensorProto(data_type=10, storage_type=2, float_data=[0.1, 1], double_data=[0.1, 1e22])
+    assert str(tensor).splitlines() == [
+        "data_type: INT64",
+        "float_data: 0.10000000149011612",
+        "float_data: 1.0",
+        "double_data: 0.1",
+        "double_data: 1e+22",
+        "storage_type: RAW",
+    ]
+    assert str(TensorShape(data_type=99)) == "data_type: 99\n"
+    assert str(Argument(name="a", f=float("nan"))) == 'name: "a"\nf: nan\n'

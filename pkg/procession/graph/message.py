@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -30,6 +31,8 @@ class Field:
     default: Any
     packed: bool = False
     """How repeated numbers are written."""
+    names: Mapping[int, str] = dataclass_field(default_factory=dict)
+    """What the text has in the place of an enum's numbers."""
 
     @property
     def is_message(self) -> bool:
@@ -143,17 +146,27 @@ class Repeated(list[Any]):
             super().__setitem__(index, self._checked(value))
 
 
-def _declared(name: str, number: int, kind: Any, default: Any, packed: bool) -> Field:
+def _declared(name: str, number: int, kind: Any, default: Any, packed: bool, names: Any) -> Field:
     repeated = isinstance(kind, list)
     kind = kind[0] if repeated else kind
     if default is None and isinstance(kind, str):
         default = _EMPTY.get(kind, 0)
-    return Field(name, number, kind, repeated, default, packed)
+    return Field(name, number, kind, repeated, default, packed, names or {})
 
 
-def field(number: int, kind: Any, default: Any = None, *, packed: bool = False) -> Any:
-    """Declare a field in a message's class body; `kind` in a list: repeated."""
-    return number, kind, default, packed
+def field(
+    number: int,
+    kind: Any,
+    default: Any = None,
+    *,
+    packed: bool = False,
+    names: Mapping[int, str] | None = None,
+) -> Any:
+    """Declare a field in a message's class body; `kind` in a list: repeated.
+
+    `names` are what the text has in the place of an enum's numbers.
+    """
+    return number, kind, default, packed, names
 
 
 class Message:
@@ -167,7 +180,7 @@ class Message:
         super().__init_subclass__(**keywords)
         fields = dict(cls.FIELDS)
         for name, value in list(vars(cls).items()):
-            if isinstance(value, tuple) and len(value) == 4 and not name.startswith("_"):
+            if isinstance(value, tuple) and len(value) == 5 and not name.startswith("_"):
                 fields[name] = _declared(name, *value)
                 delattr(cls, name)
         cls._set_fields(fields)

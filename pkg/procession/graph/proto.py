@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 
 from procession.graph.message import CHECKS, Field, Message, Repeated, field
+from procession.operators.datatype import DataType
+
+DATA_TYPES = {each.value: each.name for each in DataType}
+STORAGE_TYPES = {1: "TYPED", 2: "RAW", 3: "EXTERNAL", 4: "NO_CONTENT"}
 
 
 class TensorShape(Message):
     """Dimensions and type of a tensor."""
 
     dims = field(1, ["int64"])
-    data_type = field(2, "enum", 1)
+    data_type = field(2, "enum", 1, names=DATA_TYPES)
     unknown_dims = field(3, ["int32"])
     unknown_shape = field(4, "bool")
     name = field(5, "string")
@@ -58,7 +62,7 @@ class TensorProto(Message):
     UINT16, INT16, INT64, FLOAT16, DOUBLE, ZERO_COLLISION_HASH = 8, 9, 10, 12, 13, 14
 
     dims = field(1, ["int64"])
-    data_type = field(2, "enum", 1)
+    data_type = field(2, "enum", 1, names=DATA_TYPES)
     float_data = field(3, ["float"], packed=True)
     int32_data = field(4, ["int32"], packed=True)
     byte_data = field(5, "bytes")
@@ -68,7 +72,7 @@ class TensorProto(Message):
     double_data = field(9, ["double"], packed=True)
     int64_data = field(10, ["int64"], packed=True)
     segment = field(11, Segment)
-    storage_type = field(12, "enum", 1)
+    storage_type = field(12, "enum", 1, names=STORAGE_TYPES)
     raw_data = field(13, "bytes")
 
 
@@ -99,7 +103,7 @@ class QTensorProto(Message):
     is_signed = field(5, "bool")
     data = field(6, ["int32"], packed=True)
     name = field(7, "string")
-    data_type = field(8, "enum", 2)
+    data_type = field(8, "enum", 2, names=DATA_TYPES)
     scales = field(9, ["double"])
     biases = field(10, ["double"])
     axis = field(11, "int32")

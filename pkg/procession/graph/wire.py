@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from procession.graph.message import CHECKS, Field, Message
 from procession.graph.proto import Argument, held_object, held_token
 
@@ -180,7 +182,7 @@ def _quoted(value: str | bytes) -> str:
     return f'"{escaped}"'
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, field: Field) -> str:
     held = getattr(value, "held", None)
     if held is not None:
         return _quoted(repr(held))
@@ -188,7 +190,10 @@ def _shown(value: Any) -> str:
         return _quoted(value)
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        # As it will be read back: a `float` has four bytes.
+        return repr(float(np.float32(value)) if field.kind == "float" else value)
+    return field.names.get(value, str(value))
 
 
 def to_text(message: Message, indent: str = "") -> str:
@@ -199,5 +204,5 @@ def to_text(message: Message, indent: str = "") -> str:
             if isinstance(each, Message):
                 lines.append(f"{indent}{field.name} {{\n{to_text(each, indent + '  ')}{indent}}}\n")
             else:
-                lines.append(f"{indent}{field.name}: {_shown(each)}\n")
+                lines.append(f"{indent}{field.name}: {_shown(each, field)}\n")
     return "".join(lines)
