@@ -4,12 +4,14 @@
      |-- GraphError                also ValueError      a graph that makes no sense
      |    |-- GradientError        also RuntimeError    no gradient, or one that would be wrong
      |    |-- ContextError         also AssertionError  outside the `with` block that it belongs in
+     |    |    |-- NoBuilderError        also AttributeError  ops.Relu(x) outside any builder
      |    |-- SchemaError          also AssertionError  fields or records that do not fit
      |    |    |-- DuplicateFieldError   also TypeError  two fields of one name
      |    |-- DeviceError                               a device that is no CPU
      |-- SchemaTypeError           also TypeError       an int32 where a record wants a string
      |-- FieldNotFoundError        also KeyError        record["lenghts"]
      |-- UnknownOperatorError      also AttributeError  net.Rleu(...)
+     |-- OperatorExistsError       also ValueError       @operator("Relu")
      |-- UnknownArgumentError      also TypeError       net.Relu(x, slope=1)
      |-- OperatorSignatureError    also TypeError       too few inputs, or something that is no blob
      |-- RunnableTypeError         also TypeError       session.run(42)
@@ -70,6 +72,13 @@ class ContextError(GraphError):
     """
 
 
+class NoBuilderError(ContextError, AttributeError):
+    """`ops` is used outside any builder.
+
+    It is an AttributeError as well, so that `hasattr(ops, name)` has an answer.
+    """
+
+
 class SchemaError(GraphError, AssertionError):
     """Fields that make no record, or a record that does not fit what it is used for.
 
@@ -110,6 +119,12 @@ class UnknownOperatorError(ProcessionError, AttributeError):
 
     operator: str | None = None
     suggestions: tuple[str, ...] = ()
+
+
+class OperatorExistsError(ProcessionError, ValueError):
+    """Another function is registered as an operator of that name. `operator`."""
+
+    operator: str | None = None
 
 
 class UnknownArgumentError(ProcessionError, TypeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,27 @@ def test_the_traceback_of_a_script_begins_in_the_script(scripts: Path) -> None:
     assert 'script.py", line 15, in <module>' in first
     assert "runpy" not in done.stderr
     assert "[enforce fail] no blob 'nope'" in done.stderr
+
+
+def test_what_cannot_be_read_shows_nothing_of_who_runs_it(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("x = 1\ndef f(:\n", encoding="utf-8")
+    done = python("-m", "procession.caffe2", "broken.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == '  File "broken.py", line 2'
+    assert "SyntaxError" in done.stderr
+    done = python("-m", "procession.caffe2", "-m", "missing_module", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "python -m procession.caffe2: No module named missing_module\n"
+
+
+def test_ctrl_c_shows_nothing_of_who_runs_the_script(tmp_path: Path) -> None:
+    text = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    (tmp_path / "waits.py").write_text(text + "signal.raise_signal(signal.SIGINT)\n", "utf-8")
+    done = python("-m", "procession.caffe2", "waits.py", cwd=tmp_path)
+    assert done.returncode == -signal.SIGINT
+    assert 'waits.py", line 3, in <module>' in done.stderr.splitlines()[1]
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+    assert "runpy" not in done.stderr
 
 
 def test_a_script_is_needed(tmp_path: Path) -> None:

@@ -52,7 +52,6 @@ def test_operators_that_differ_in_a_field() -> None:
         (utils.BuildUniqueMutexIter, iteration.count_runs),
         (utils.NumpyArrayToCaffe2Tensor, serialize.tensor_proto),
         (utils.Caffe2TensorToNumpyArray, serialize.listed_value),
-        (net_printer.analyze, printing.analyze),
         (net_printer.to_string, printing.to_string),
         (net_printer.debug_net, printing.debug_net),
         (gradient_checker.getGradientForOp, gradients.gradient_of),

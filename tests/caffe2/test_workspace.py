@@ -339,3 +339,21 @@ def test_what_is_refused(net: core.Net) -> None:
     ):
         with pytest.raises(RuntimeError, match="Procession"):
             ask()
+
+
+def test_a_missing_blob_is_missing_in_the_workspace_of_that_name() -> None:
+    made = core.Net("reads")
+    made.Copy("x", "y")
+    workspace.SwitchWorkspace("other", True)
+    for use in (
+        lambda: workspace.FetchBlob("x"),
+        lambda: workspace.CreateNet(made),
+        lambda: workspace.RunNetOnce(made),
+    ):
+        with pytest.raises(RuntimeError, match=r"no blob 'x' in workspace 'other'\."):
+            use()
+    workspace.ResetWorkspace()
+    with pytest.raises(RuntimeError, match=r"no blob 'x' in workspace 'other'\."):
+        workspace.FetchBlob("x")
+    with pytest.raises(RuntimeError, match=r"no blob 'x' in this workspace\."):
+        workspace.C.Workspace().run(made)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from procession import Net, TaskGroup, ops, schema
+from procession import GraphError, Net, TaskGroup, ops, schema
 from procession.data import (
     CounterReader,
     CountUntil,
@@ -135,3 +135,8 @@ def test_a_limit_that_is_not_defined_says_so(place: Any) -> None:
         reader.setup_limiter(None, None)
     with pytest.raises(NotImplementedError, match="Own does not say what its limit is"):
         reader.check_limiter_condition(Net("net"))
+
+
+def test_a_counter_is_set_up_before_it_is_read() -> None:
+    with pytest.raises(GraphError, match="CounterReader is set up, by setup_ex"):
+        CounterReader().read_ex(None, None)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from procession import (
+    BlobReference,
+    GraphError,
     LocalSession,
     Net,
     NetBuilder,
@@ -305,6 +307,12 @@ def test_a_processor_returns_nets_or_adds_operators(place: Any) -> None:
 
     with pytest.raises(ValueError, match="or adds operators by `ops`, but not both"):
         pipe(place.source.reader(), processor=both)
+
+
+@pytest.mark.parametrize("returned", [5, "x", {"a": 1}, BlobReference("x"), (schema.Struct(), 5)])
+def test_a_processor_returns_nothing_else(place: Any, returned: Any) -> None:
+    with pytest.raises(GraphError, match=r"a processor returns a record, .* or nothing, but not"):
+        pipe(place.source.reader(), processor=lambda record: returned)
 
 
 def test_an_error_in_a_processor_ends_the_run() -> None:

@@ -1,5 +1,6 @@
 """NetBuilder and ops: what is built. What it does stands in test_builder_runs.py."""
 
+import numpy as np
 import pytest
 
 from procession import (
@@ -193,10 +194,27 @@ def test_a_given_stop_blob():
 def test_a_loop_has_to_end():
     with (
         NetBuilder("b"),
-        pytest.raises(GraphError, match=r"b/endless never stops: call ops.stop_if"),
+        pytest.raises(GraphError, match=r"ops.loop 'b/endless' never stops: call ops.stop_if"),
         ops.loop(name="endless"),
     ):
         ops.Const(1)
+    with (
+        NetBuilder("b"),
+        pytest.raises(GraphError, match=r"the ops.loop in b never stops"),
+        ops.loop(),
+    ):
+        ops.Const(1)
+
+
+@pytest.mark.parametrize("rounds", [2.5, 3.0, "3", True, [1, 2], -1, np.array(-1)])
+def test_a_loop_goes_around_a_whole_number_of_times(rounds):
+    with NetBuilder("b") as builder:
+        with pytest.raises(GraphError, match=r"ops\.loop (takes a whole number|cannot go around)"):
+            ops.loop(rounds)
+        assert not builder._children
+        for right in (0, np.int32(2), np.array(2)):
+            with ops.loop(right):
+                ops.Const(1)
 
 
 def test_only_a_loop_that_counts_has_a_number():
@@ -290,6 +308,9 @@ def test_what_a_branch_reads_is_there_before():
     ):
         ops.net().Copy("nowhere", "y")
     assert isinstance(caught.value, AssertionError)
+    _, reader, where = str(caught.value).splitlines()
+    assert reader == "  wanted by operator Copy(nowhere) -> y"
+    assert where.endswith('ops.net().Copy("nowhere", "y")')
     with NetBuilder(initial_scope=["somewhere"]), ops.IfNet(ops.Const(True)):
         ops.net().Copy("somewhere", "y")
 
@@ -307,7 +328,10 @@ def test_what_belongs_where():
             ops.Else()
         with pytest.raises(ContextError, match=r"block of an ops\.WhileNet"):
             ops.Condition()
-        with pytest.raises(GraphError, match="has no condition"), ops.WhileNet():
+        with (
+            pytest.raises(GraphError, match=r"the ops\.WhileNet in .* has no condition"),
+            ops.WhileNet(),
+        ):
             ops.Copy(condition)
         with ops.WhileNet():
             with ops.Condition():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from contextlib import AbstractContextManager
 
 import pytest
@@ -21,6 +22,7 @@ from procession import (
 )
 from procession.errors import GraphError
 from procession.graph.job import Job
+from procession.graph.proto import NetDef
 
 GLOBAL = WorkspaceType.GLOBAL
 
@@ -199,6 +201,19 @@ def test_another_class_can_be_taught() -> None:
         printing.to_string(Pair())
 
 
+def test_operators_with_the_lines_that_added_them() -> None:
+    with Task() as task, ops.If(ops.Const(True)):
+        ops.Copy("x", "marked")
+    read = NetDef.FromString(copying("x").Proto().SerializeToString())
+    plain, told = printing.to_string(task), printing.to_string(task, sources=True)
+    assert plain == "\n".join(line.split("  # ")[0] for line in told.splitlines())
+    (line,) = (line for line in told.splitlines() if "marked" in line)
+    file, number = line.split("  # ")[1].rsplit(":", 1)
+    assert linecache.getline(file, int(number)).strip() == 'ops.Copy("x", "marked")'
+    # What was read from bytes has none.
+    assert "#" not in printing.to_string(read, sources=True)
+
+
 def test_a_debug_net_logs_and_runs(capfd: pytest.CaptureFixture[str]) -> None:
     made = printing.debug_net(making("says", "x"))
     session = LocalSession()
@@ -211,7 +226,7 @@ def test_a_debug_net_logs_and_runs(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def undefined(blob: str) -> AbstractContextManager[object]:
-    return pytest.raises(GraphError, match=f"Blob undefined: {blob}$")
+    return pytest.raises(GraphError, match=f"Blob undefined: {blob}(\n|$)")
 
 
 def test_a_blob_is_defined_before_it_is_read() -> None:
@@ -222,6 +237,20 @@ def test_a_blob_is_defined_before_it_is_read() -> None:
     with undefined("x"):
         printing.analyze(second.Proto())
     printing.analyze(copying("distributed_ctx_init_7"))
+
+
+def test_who_wants_a_blob_that_is_not_defined() -> None:
+    net = copying("x")
+    with pytest.raises(GraphError) as caught:
+        printing.analyze(execution_step("step", [making("first", "y"), net]))
+    first, reader, where = str(caught.value).splitlines()
+    assert first == "Blob undefined: x"
+    assert reader == f"  wanted by operator Copy(x) -> copy of net {net.Name()!r}"
+    assert where.startswith("  added at ")
+    assert where.endswith('net.Copy(blob, "copy")')
+    step = execution_step("loop", making("net", "x"), should_stop_blob=core.BlobReference("stop"))
+    with pytest.raises(GraphError, match=r"undefined: stop\n  step 'loop.*' stops by it"):
+        printing.analyze(step)
 
 
 def test_what_runs_at_once_makes_different_blobs() -> None:

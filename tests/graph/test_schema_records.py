@@ -83,8 +83,11 @@ def test_fetched_values_may_have_to_be_of_the_type(workspace):
     record = Struct(("a", Scalar(np.float32, BlobReference("a"))))
     workspace.feed_blob("a", np.array([1, 2], np.int64))
     assert FetchRecord(record, workspace).a().dtype == np.float32
-    with pytest.raises(SchemaTypeError, match="float32 was given int64"):
+    with pytest.raises(SchemaTypeError, match=r"column 'a': .* float32 was given int64"):
         FetchRecord(record, workspace, throw_on_type_mismatch=True)
+    alone = Scalar(np.float32, BlobReference("a"))
+    with pytest.raises(SchemaTypeError, match=r"^a column of float32 was given int64"):
+        FetchRecord(alone, workspace, throw_on_type_mismatch=True)
 
 
 def test_blobs_that_are_not_there(workspace):

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from procession.errors import UnknownOperatorError
+from procession.errors import OperatorExistsError, UnknownOperatorError
 from procession.operators import REGISTRY, STOPS, alias, emit, operator
 from procession.operators.registry import REQUIRED, Registry, Rule, define, described
 
@@ -104,8 +104,13 @@ def test_registering_and_forgetting(registered):
 def test_name_is_taken_only_once():
     registry = Registry()
     registry.add(define("Thing", kernel))
-    with pytest.raises(ValueError, match=r"'Thing' is registered already, by .*\.kernel"):
+    with pytest.raises(ValueError, match=r"'Thing' is registered already, by .*\.kernel") as caught:
         registry.add(define("Thing", lambda x: x))
+    assert isinstance(caught.value, OperatorExistsError)
+    assert caught.value.operator == "Thing"
+    assert "REGISTRY.remove('Thing')" in str(caught.value)
+    with pytest.raises(OperatorExistsError, match=r"own cannot be replaced: give yours another"):
+        REGISTRY.add(define("Relu", kernel))
     registry.remove("Thing")
     registry.add(define("Thing", kernel))
     assert len(registry) == 1

@@ -96,9 +96,29 @@ def test_a_stop_blob_is_one_truth_value(workspace, value):
         execute(step, workspace)
 
 
+def test_who_writes_a_stop_blob_is_told(workspace):
+    net = Net("net")
+    stop = net.Const([True, False], "stop")
+    filled = execution_step("s", net, should_stop_blob=stop)
+    with pytest.raises(OperatorError, match=r"holds bool\(2\)") as caught:
+        execute(filled, workspace)
+    assert "written by operator GivenTensorBoolFill() -> stop of net 'net'" in str(caught.value)
+    for number in range(5):
+        net.Or([stop, f"x{number}"], [stop])
+        workspace.feed_blob(f"x{number}", False)
+    with pytest.raises(OperatorError) as caught:
+        execute(execution_step("s", net, should_stop_blob=stop), workspace)
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split(" -> ")[0].strip() for line in lines[::2]] == [
+        *(f"written by operator Or(stop, x{number})" for number in range(3)),
+        "and by 2 more",
+    ]
+    assert all(line.endswith('net.Or([stop, f"x{number}"], [stop])') for line in lines[1::2])
+
+
 def test_a_missing_stop_blob(workspace):
     step = execution_step("s", note([], "a"), should_stop_blob="stop")
-    with pytest.raises(BlobNotFoundError, match="no blob 'stop'"):
+    with pytest.raises(BlobNotFoundError, match=r"no blob 'stop'.*nothing in the run writes it"):
         execute(step, workspace)
 
 

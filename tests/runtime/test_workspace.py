@@ -210,6 +210,13 @@ def test_the_mapping_of_blobs(workspace):
     assert blobs.get("d") is None
 
 
+def test_only_a_workspace_of_a_node_is_called_after_it():
+    with pytest.raises(BlobNotFoundError, match=r"no blob 'x' in this workspace\.$"):
+        Workspace().child().fetch_blob("x")
+    with pytest.raises(BlobNotFoundError, match=r"no blob 'x' in the workspace of node 'n'\.$"):
+        Workspace(node="n").child().scope({}).fetch_blob("x")
+
+
 @pytest.mark.parametrize("use", ["fetch_blob", "remove_blob"])
 def test_no_such_blob(workspace, use):
     workspace.feed_blob("weights", 1)

@@ -126,8 +126,11 @@ class TestOperatorsThat:
             raise kind("odd")
 
         session.workspace("a").feed_blob("kept", 1)
-        with pytest.raises(OperatorError, match=kind.__name__):
+        with pytest.raises(OperatorError, match=kind.__name__) as caught:
             run_on(session, "a", python_net(fail))
+        assert "operator Python[fail]() of net" in str(caught.value)
+        assert (caught.value.node, caught.value.operator) == ("a", "Python")
+        assert isinstance(caught.value.__cause__, kind)
         assert session.workspace("a").fetch_blob("kept") == 1
 
     def test_raise_what_cannot_be_printed(self, session):

@@ -125,6 +125,8 @@ def test_nets_follow_each_other_and_may_be_messages() -> None:
     assert shapes == {"a": [2, 2], "b": [2, 2]}
     assert set(types.values()) == {TYPES.FLOAT}
     assert infer_shapes_and_types([second]) == ({}, {})
+    for alone in (first, first.Proto()):
+        assert infer_shapes_and_types(alone) == ({"a": [2, 2]}, {"a": TYPES.FLOAT})
 
 
 def test_nothing_is_run_that_can_be_seen(capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import os
 import runpy
 import sys
 import traceback
+from types import TracebackType
 
 import procession.caffe2
 from procession.caffe2 import mode
@@ -44,15 +45,26 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     return found
 
 
+def _of_script(error: BaseException) -> TracebackType | None:
+    """The traceback, from where the script begins; None if it was not begun."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_RUNNERS):
+        frame = frame.tb_next
+    return frame
+
+
 def _show(error: BaseException) -> None:
     """Print the traceback, without the frames that ran the script."""
+    if isinstance(error, (ImportError, OSError)) and _of_script(error) is None:
+        # There is no such module, or it cannot be run, or read.
+        print(f"python -m procession.caffe2: {error}", file=sys.stderr)
+        return
     chain: BaseException | None = error
     while chain is not None:
-        frame = chain.__traceback__
-        while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_RUNNERS):
-            frame = frame.tb_next
-        # An error of the runner's own keeps its frames.
-        chain.__traceback__ = frame or chain.__traceback__
+        # An error of the runner's own keeps its frames; where a syntax error is, it says itself.
+        found = _of_script(chain)
+        if found is not None or isinstance(chain, SyntaxError):
+            chain.__traceback__ = found
         chain = chain.__cause__ or chain.__context__
     traceback.print_exception(error)
 
@@ -77,6 +89,10 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         _show(error)
         return 1
+    except KeyboardInterrupt:
+        # Python ends itself by the signal then, so that shells and the like know.
+        sys.excepthook = lambda kind, error, frames: _show(error)
+        raise
     return 0
 
 

@@ -46,9 +46,9 @@ from procession.cluster.protocol import (
     task_word,
 )
 from procession.cluster.serial import Report, dumps, loads
-from procession.errors import OperatorError
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Cells
+from procession.runtime.operation import interrupt_as_failure
 
 
 def main(connection: Connection, argument: bytes) -> None:
@@ -187,7 +187,7 @@ class _Worker:
             cancelled = True
         except KeyboardInterrupt as error:
             # Nobody pressed anything here: an operator raised it.
-            failure = Report.of(OperatorError("an operator raised KeyboardInterrupt"), error)
+            failure = Report.of(interrupt_as_failure(error), error)
         except BaseException as error:
             failure = Report.of(error)
         for stream in (sys.stdout, sys.stderr):

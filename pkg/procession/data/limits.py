@@ -16,6 +16,7 @@ from procession import BlobReference, Net
 from procession.core import DataType
 from procession.data.nets import Columns, Parts, fill_bool
 from procession.data.reader import Reader
+from procession.errors import GraphError
 from procession.schema import Struct
 
 
@@ -37,7 +38,15 @@ class CounterReader(Reader):
     def read_ex(
         self, local_init_net: Net | None, local_finish_net: Net | None
     ) -> tuple[Parts, BlobReference, Columns | None]:
-        """Make the net that counts on."""
+        """Make the net that counts on.
+
+        Raises:
+            GraphError: There is no counter: `setup_ex` was not called.
+        """
+        if self.counter is None:
+            raise GraphError(
+                "a CounterReader is set up, by setup_ex(init_net, exit_net), then read"
+            )
         net = self._new_net("limited_reader_counter", local_init_net)
         return [net], self.should_stop, [net.CountUp([self.counter])]
 

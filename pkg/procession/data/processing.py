@@ -8,7 +8,7 @@ processor, too. The function is called while the graph is built, once for each r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from procession import BlobReference, Net, NetBuilder, TaskGroup
@@ -28,7 +28,7 @@ class Output:
         should_stop: A blob that says that there is nothing more to be read.
 
     Raises:
-        GraphError: There are nets, and it added operators by `ops` as well.
+        GraphError: There are nets, and it added operators by `ops` as well; or something is no net.
     """
 
     def __init__(
@@ -39,6 +39,12 @@ class Output:
     ) -> None:
         builder = NetBuilder.current(required=False)
         built = [] if builder is None else builder.get()
+        no_nets = isinstance(nets, (str, bytes, Mapping, Field, BlobReference))
+        if no_nets or not isinstance(nets, (Net, Iterable, type(None))):
+            raise GraphError(
+                f"a processor returns a record, maybe with a blob that says to stop, or nets, or "
+                f"an Output, or nothing, but not {nets!r}"
+            )
         if nets is None:
             nets = built
         elif built:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from procession.errors import ContextError, GraphError
 from procession.graph.blob import BlobReference
 from procession.graph.builder import NetBuilder
@@ -58,17 +60,37 @@ class StopGuard(Once):
         return self._stopped
 
 
+def _rounds(iters: Any) -> Any:
+    """The number that `ops.loop` was given.
+
+    Raises:
+        GraphError: It is not one whole number, or below 0.
+    """
+    array = np.asarray(iters)
+    if array.dtype.kind not in "iu" or array.size != 1:
+        hint = " A blob is given as a BlobReference." if isinstance(iters, (str, bytes)) else ""
+        raise GraphError(
+            f"ops.loop takes a whole number, or a blob that holds one, not {iters!r}.{hint}"
+        )
+    if array.item() < 0:
+        raise GraphError(f"ops.loop cannot go around {iters} times")
+    return iters
+
+
 class Loop(NetBuilder):
     """`ops.loop`: runs a number of times, or until it is stopped."""
 
+    written = "ops.loop"
+
     def __init__(self, iters: Any = None, name: str | None = None) -> None:
         super().__init__(name, _stop_blob_required=True)
+        rounds = iters if iters is None or isinstance(iters, BlobReference) else _rounds(iters)
         self._iter: BlobReference | None = None
-        if iters is not None:
+        if rounds is not None:
             net = _here()
             self._one = net.Const(1)
             self._iter = net.Const(0)
-            self._iters = iters if isinstance(iters, BlobReference) else net.Const(iters)
+            self._iters = rounds if isinstance(rounds, BlobReference) else net.Const(rounds)
 
     def iter(self) -> BlobReference:
         """The blob with the number of the round, from 0.
@@ -176,6 +198,8 @@ class ElseNet(NetBuilder):
 class WhileNet(NetBuilder):
     """`ops.WhileNet`: a net with a While operator."""
 
+    written = "ops.WhileNet"
+
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name, _use_control_ops=True)
         self._condition: Condition | None = None
@@ -183,7 +207,7 @@ class WhileNet(NetBuilder):
     def _finish(self) -> None:
         if self._condition is None or self._condition.net is None:
             raise GraphError(
-                f"{self} has no condition: begin its block with `with ops.Condition(): ...`"
+                f"{self.called} has no condition: begin its block with `with ops.Condition(): ...`"
             )
         body = self._merged() or self.net_type("empty_loop_body_net")
         net = self.net_type(f"{self.name}/while_net")
@@ -194,14 +218,18 @@ class WhileNet(NetBuilder):
 class Condition(NetBuilder):
     """`ops.Condition`: what a `WhileNet` computes before each round."""
 
+    written = "ops.Condition"
+
     def __init__(self, name: str | None = None) -> None:
         loop = NetBuilder.current(required=False)
         if not isinstance(loop, WhileNet):
             raise ContextError("ops.Condition belongs in the `with` block of an ops.WhileNet")
         if loop._condition is not None:
-            raise GraphError(f"{loop} has a condition already")
+            raise GraphError(f"{loop.called} has a condition already")
         if loop._children:
-            raise GraphError(f"the condition of {loop} comes before everything else in its block")
+            raise GraphError(
+                f"the condition of {loop.called} comes before everything else in its block"
+            )
         super().__init__(name, _use_control_ops=True)
         loop._condition = self
         self.blob: BlobReference | None = None
@@ -211,7 +239,7 @@ class Condition(NetBuilder):
         net = self._merged()
         if net is None or not net.operators or len(net.operators[-1].output) != 1:
             raise GraphError(
-                f"the condition of {self} is the one output of the last operator in its "
+                f"{self.called}: the condition is the one output of the last operator in its "
                 f"`with` block: {net!r}"
             )
         self.net, self.blob = net, BlobReference(net.operators[-1].output[0])

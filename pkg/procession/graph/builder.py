@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from procession.errors import ContextError, GraphError, RunnableTypeError
+from procession.errors import GraphError, NoBuilderError, RunnableTypeError
 from procession.graph import names
 from procession.graph.blob import BlobReference
 from procession.graph.net import Net
@@ -24,13 +24,6 @@ from procession.graph.scope import Managed
 from procession.graph.step import ExecutionStep, MakesStep, execution_step
 
 Builder = TypeVar("Builder", bound="NetBuilder")
-
-
-class NoBuilderError(ContextError, AttributeError):
-    """`ops` is used outside any builder.
-
-    It is an AttributeError as well, so that `hasattr(ops, name)` has an answer.
-    """
 
 
 class NetBuilder(Managed):
@@ -59,6 +52,8 @@ class NetBuilder(Managed):
 
     net_type: type[Net] = Net
     """What the nets that it makes are. A builder within another makes what that one does."""
+    written: ClassVar[str] = ""
+    """How a user writes one, for messages; empty for builders that a user names."""
 
     def __init__(
         self,
@@ -110,6 +105,15 @@ class NetBuilder(Managed):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+    @property
+    def called(self) -> str:
+        """What a message calls it: `ops.loop 'task/epochs'`, or `the ops.loop in task`."""
+        if not self.written:
+            return str(self)
+        # One without a name of its own is called as what is around it.
+        own = self._parent is None or self._parent.name != self.name
+        return f"{self.written} {self.name!r}" if own else f"the {self.written} in {self}"
 
     # What it has.
 
@@ -247,7 +251,9 @@ class NetBuilder(Managed):
             super().__exit__(*exception)
             self.freeze()
         if not failed and self._stop_blob_required and self._stop_blob is None:
-            raise GraphError(f"{self} never stops: call ops.stop_if(blob) or ops.stop() inside it")
+            raise GraphError(
+                f"{self.called} never stops: call ops.stop_if(blob) or ops.stop() inside it"
+            )
 
     def _finish(self) -> None:
         """What a kind of builder does at the end of its block, before that is left."""

@@ -14,6 +14,7 @@ from typing import Any
 from procession.errors import GraphError, did_you_mean
 from procession.graph.blob import BlobReference
 from procession.graph.net import Net
+from procession.graph.operator import wanted_by
 from procession.graph.proto import NetDef
 from procession.graph.ssa import get_ssa, get_undefined_blobs
 from procession.operators.datatype import DataType
@@ -37,10 +38,11 @@ def get_external_blob_names(net: Net, lexical_scope: Collection[str]) -> tuple[s
     reads = get_undefined_blobs(ssa)
     for blob in sorted(reads):
         if blob not in lexical_scope:
+            reader = next(each for each in net.operators if blob in each.input)
             raise GraphError(
                 f"net {net.Name()!r} reads blob {blob!r}, which nothing around it has made so far."
                 f"{did_you_mean(blob, lexical_scope)} A blob that is in the workspace from "
-                f"elsewhere is named in NetBuilder(initial_scope=[...])."
+                f"elsewhere is named in NetBuilder(initial_scope=[...]).{wanted_by(reader)}"
             )
     written = {blob for operator in net.operators for blob in operator.output}
     return reads, written & set(lexical_scope)

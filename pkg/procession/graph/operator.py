@@ -12,7 +12,7 @@ from procession.graph.blob import BlobReference, ScopedName
 from procession.graph.device import CurrentDeviceScope
 from procession.graph.message import Message, Repeated
 from procession.graph.proto import Argument, DeviceOption, OperatorDef, field_of
-from procession.graph.source import Source, user_line
+from procession.graph.source import Source, describe, user_line
 from procession.operators import REGISTRY, Definition
 from procession.operators.registry import REQUIRED, signature
 
@@ -223,6 +223,14 @@ def python_arguments(
 def signature_of(operator: OperatorDef) -> str:
     """`FC(x, w, b) -> y`."""
     return signature(operator.type, operator.input, operator.output, operator.arguments)
+
+
+def wanted_by(operator: OperatorDef, net: str | None = None) -> str:
+    """Further lines for a message about what an operator reads: which it is, where it was added."""
+    text = f"\n  wanted by operator {signature_of(operator)}"
+    if net is not None:
+        text += f" of net {net!r}"
+    return text + (f"\n  added at {describe(operator.source)}" if operator.source else "")
 
 
 def _span(least: int, most: int | None) -> str:

@@ -110,6 +110,9 @@ class Operations:
             iters: How often: a number, or a blob that holds one. Left out, until `ops.stop` or
                 `ops.stop_if` ends it.
             name: What the block is called.
+
+        Raises:
+            GraphError: It is no whole number, or below 0.
         """
         made: Loop = NetBuilder.current().add(Loop(iters, name))
         return made

@@ -1,7 +1,7 @@
 """What is built, as text; and whether its blobs are defined before they are read.
 
     print(to_string(group))  # nets as calls, steps as `with` blocks, tasks with their outputs
-    analyze(group)           # GraphError: Blob undefined: x
+    analyze(group)           # GraphError: Blob undefined: x (wanted by operator ... of net ...)
 
 Both walk through nets, steps, plans, tasks, groups, jobs and the messages of nets and operators,
 in the order in which they run. Nothing is run and nothing is changed, except that a task or a group
@@ -22,6 +22,7 @@ import numpy as np
 from procession.errors import GraphError
 from procession.graph.job import Job
 from procession.graph.net import Net
+from procession.graph.operator import wanted_by
 from procession.graph.output import TaskOutput
 from procession.graph.proto import Argument, DeviceOption, NetDef, OperatorDef
 from procession.graph.step import ExecutionStep, Plan
@@ -89,6 +90,8 @@ class Analyzer(Visitor):
         """The same of where one is."""
         self._private: set[ExecutionStep] = set()
         """Those of tasks whose blobs are seen by nobody else."""
+        self._net: str | None = None
+        """The net that one is in."""
 
     @contextmanager
     def set_workspace(
@@ -110,10 +113,21 @@ class Analyzer(Visitor):
         finally:
             self.workspace = around
 
-    def need_blob(self, blob: str) -> None:
-        """Refuse a blob that nothing has defined."""
+    def need_blob(self, blob: str, reader: OperatorDef | ExecutionStep | None = None) -> None:
+        """Refuse a blob that nothing has defined.
+
+        Args:
+            blob: The blob.
+            reader: What reads it, for the message.
+        """
         if blob not in self.workspace and not blob.startswith(tuple(self.PREFIXES_TO_IGNORE)):
-            raise GraphError(f"Blob undefined: {blob}")
+            raise GraphError(f"Blob undefined: {blob}{self.wanted_by(reader)}")
+
+    def wanted_by(self, reader: OperatorDef | ExecutionStep | None) -> str:
+        """Further lines of the message about a blob that is not defined."""
+        if isinstance(reader, OperatorDef):
+            return wanted_by(reader, self._net)
+        return "" if reader is None else f"\n  step {str(reader)!r} stops by it"
 
     def define_blob(self, blob: str) -> None:
         """Note that a blob is there from here on."""
@@ -122,14 +136,17 @@ class Analyzer(Visitor):
     def analyze_op(self, op: OperatorDef) -> None:
         """An operator: it needs its inputs and defines its outputs."""
         for blob in op.input:
-            self.need_blob(blob)
+            self.need_blob(blob, op)
         for blob in op.output:
             self.define_blob(blob)
 
     def analyze_net(self, net: Net | NetDef) -> None:
         """The operators of a net, in order."""
-        for operator in net.op if isinstance(net, NetDef) else net.operators:
+        message = net if isinstance(net, NetDef) else net.message
+        around, self._net = self._net, message.name
+        for operator in message.op:
             self(operator)
+        self._net = around
 
     def analyze_step(self, step: ExecutionStep) -> None:
         """The parts of a step, each among the same blobs when they run at once."""
@@ -143,7 +160,7 @@ class Analyzer(Visitor):
                 with self.set_workspace(do_copy=step.concurrent) as inside:
                     self(part)
                     if step.should_stop is not None:
-                        self.need_blob(str(step.should_stop))
+                        self.need_blob(str(step.should_stop), step)
                 if step.concurrent:
                     new = set(inside) - set(blobs)
                     if made & new:
@@ -318,10 +335,15 @@ class Printer(Visitor, Text):
     Args:
         factor_prefixes: Write `prefix[a, b]` for names that begin alike.
         c2_syntax: Write operators as calls of the net's methods.
+        sources: Write behind each operator, as a comment, the line that added it, as far as it is
+            known: `ops.If` and its like are loops in what is built.
     """
 
-    def __init__(self, factor_prefixes: bool = False, c2_syntax: bool = True) -> None:
+    def __init__(
+        self, factor_prefixes: bool = False, c2_syntax: bool = True, *, sources: bool = False
+    ) -> None:
         super().__init__()
+        self.sources = sources
         self.factor_prefixes = factor_prefixes
         self.c2_syntax = c2_syntax
         self.c2_net_name: str | None = None
@@ -335,9 +357,12 @@ class Printer(Visitor, Text):
             named.append(("device_option", option))
         inputs, outputs = list(op.input), list(op.output)
         if self.c2_net_name is not None:
-            self.add(call(f"{self.c2_net_name}.{op.type}", [inputs, outputs, *named]))
+            text = call(f"{self.c2_net_name}.{op.type}", [inputs, outputs, *named])
         else:
-            self.add(call(op.type, [*inputs, *named], outputs, self.factor_prefixes))
+            text = call(op.type, [*inputs, *named], outputs, self.factor_prefixes)
+        if self.sources and op.source is not None:
+            text += f"  # {op.source[0]}:{op.source[1]}"
+        self.add(text)
         for each in op.arg:
             if isinstance(each.value, NetDef):
                 with self.context(f"arg: {each.name}"):

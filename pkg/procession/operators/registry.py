@@ -55,7 +55,12 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from procession.errors import UnknownOperatorError, did_you_mean, nearest
+from procession.errors import (
+    OperatorExistsError,
+    UnknownOperatorError,
+    did_you_mean,
+    nearest,
+)
 
 RESERVED = ("out", "rng", "context")
 REQUIRED: Any = inspect.Parameter.empty
@@ -296,11 +301,21 @@ class Registry(Mapping[str, Definition]):
         A name can be taken only once, but a function that is defined again, as when a cell of
         a notebook is run again, takes its own place. Procession's own modules run only once: what
         is there twice is a mistake.
+
+        Raises:
+            OperatorExistsError: The name is taken.
         """
         known = self._definitions.get(definition.name)
         if known is not None and (known.own or _origin(known) != _origin(definition)):
-            raise ValueError(
-                f"operator {definition.name!r} is registered already, by {'.'.join(_origin(known))}"
+            way_out = (
+                "Procession's own cannot be replaced: give yours another name"
+                if known.own
+                else f"REGISTRY.remove({definition.name!r}), of procession.operators, forgets that"
+            )
+            raise OperatorExistsError(
+                f"operator {definition.name!r} is registered already, by "
+                f"{'.'.join(_origin(known))}. {way_out}.",
+                operator=definition.name,
             )
         self._definitions[definition.name] = definition
 
@@ -356,7 +371,7 @@ def operator(
         flow: The function computes nothing: given the inputs' names, it says which nets run.
 
     Raises:
-        ValueError: The name is taken.
+        OperatorExistsError: The name is taken by another function.
         TypeError: The kernel's signature cannot be read as an operator's.
     """
 

@@ -32,7 +32,7 @@ class Executable:
         self.program = program
         own = {definition.name: definition for definition in program.definitions}
         definitions: Any = ChainMap(own, REGISTRY) if own else REGISTRY  # type: ignore[arg-type]
-        self._flow = Flow(definitions, program.writes, self._spread)
+        self._flow = Flow(definitions, program.writes, self._spread, program.written_by)
         for _, net in program.nets():
             self._flow.net(net)
 

@@ -79,6 +79,7 @@ class Flow:
         definitions: Operator -> its definition.
         writes: All blobs that the program may write.
         spread: Runs a step that needs more than to be run through.
+        written_by: What a message says about who writes a blob.
 
     Raises:
         UnknownOperatorError: A net uses an operator that is not known.
@@ -89,7 +90,9 @@ class Flow:
         definitions: Mapping[str, Definition],
         writes: frozenset[str],
         spread: Callable[[StepProgram], Job],
+        written_by: Callable[[str], str],
     ) -> None:
+        self._written_by = written_by
         self._definitions = definitions
         self._writes = writes
         self._spread = spread
@@ -227,13 +230,17 @@ class Flow:
                 return False  # not written yet
             error = workspace.not_found(step.should_stop)
             error.task = task.name
-            error.message += f" Step {step.name!r} stops by it (task {task.name!r})."
+            error.message += (
+                f" Step {step.name!r} stops by it, and nothing in the run writes it "
+                f"(task {task.name!r})."
+            )
             raise error
         value = blob.value
         if not isinstance(value, np.ndarray) or value.size != 1:
             raise OperatorError(
                 f"step {step.name!r} stops by blob {step.should_stop!r}, which should hold one "
-                f"truth value and holds {describe(value)} (task {task.name!r})",
+                f"truth value and holds {describe(value)} (task {task.name!r})"
+                f"{self._written_by(step.should_stop)}",
                 task=task.name,
                 node=workspace.node,
             )

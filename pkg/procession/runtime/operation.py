@@ -14,7 +14,16 @@ from procession.operators import Definition
 from procession.operators.registry import REQUIRED, WRITTEN
 from procession.runtime.program import NetProgram, Operation
 from procession.runtime.run import TaskRun
-from procession.runtime.workspace import Workspace, not_found
+from procession.runtime.workspace import Workspace
+
+_RAISED_BY = "procession_operator_error"
+"""Where a KeyboardInterrupt keeps which operator it came out of."""
+
+
+def interrupt_as_failure(error: KeyboardInterrupt) -> OperatorError:
+    """What a KeyboardInterrupt is where nobody pressed anything: one that an operator raised."""
+    known: OperatorError | None = vars(error).pop(_RAISED_BY, None)
+    return known or OperatorError("an operator raised KeyboardInterrupt")
 
 
 @dataclass
@@ -261,10 +270,8 @@ class PreparedOperation:
         if isinstance(error, SharedMemoryError):
             error.message += f"\n  while running {self._where(workspace, task.name, values)}"
             raise error
-        if isinstance(error, KeyboardInterrupt):
-            raise error
         # SystemExit and its like, too: an operator does not end the process.
-        raise OperatorError(
+        failed = OperatorError(
             f"{describe_exception(error)}\n  in {self._where(workspace, task.name, values)}",
             net=self.spec.net,
             operator=self.spec.type,
@@ -272,4 +279,9 @@ class PreparedOperation:
             task=task.name,
             source=self.spec.source,
             remote_traceback=format_traceback(error),
-        ) from error
+        )
+        if isinstance(error, KeyboardInterrupt):
+            # Most likely Ctrl-C, which is the caller's own.
+            vars(error).setdefault(_RAISED_BY, failed)
+            raise error
+        raise failed from error

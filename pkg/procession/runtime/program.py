@@ -12,6 +12,9 @@ import numpy as np
 from procession.operators import Definition
 from procession.operators.registry import signature
 
+MENTIONED = 3
+"""So many operators at most are listed in a message."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -173,6 +176,21 @@ class NodeProgram:
     def operation(self, number: int) -> Operation | None:
         """The operation of that number."""
         return next((o for o in self.operations() if o.number == number), None)
+
+    def written_by(self, blob: str) -> str:
+        """Further lines for a message about a blob: which operators write it, and where they stand.
+
+        Those that only fill it are left out if there are others.
+        """
+        writers = {str(o): o for o in self.operations() if blob in o.outputs}
+        told = [o for o in writers.values() if o.inputs] or list(writers.values())
+        lines = []
+        for operation in told[:MENTIONED]:
+            lines.append(f"\n  written by operator {operation} of net {operation.net!r}")
+            lines += [f"\n  added at {operation.source}"] if operation.source else []
+        if len(told) > MENTIONED:
+            lines.append(f"\n  and by {len(told) - MENTIONED} more")
+        return "".join(lines)
 
     def reader(self, blob: str) -> Operation | None:
         """The first operation that reads a blob."""

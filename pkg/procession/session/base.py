@@ -213,7 +213,7 @@ class Session(ABC):
                 raise isolation_error(blob, task, program.node, owners[0])
             error = not_found(
                 blob,
-                f"the workspace of node {program.node!r}",
+                self._place(program.node),
                 names,
                 node=program.node,
                 elsewhere=tuple(owners),
@@ -227,6 +227,10 @@ class Session(ABC):
                     f"\n  added at {operation.source}"
                 )
             raise error
+
+    def _place(self, node: str) -> str:
+        """What messages call the workspace of a node."""
+        return f"the workspace of node {node!r}"
 
     def _where_it_went(self, blob: str, node: str) -> str:
         """What to add to the error for a blob that a private run had."""

@@ -179,7 +179,7 @@ def of_workspace(workspace: Workspace) -> dict[str, Any]:
 
 
 def infer_shapes_and_types(
-    nets: Iterable[Net | NetDef],
+    nets: Net | NetDef | Iterable[Net | NetDef],
     blob_dimensions: Mapping[Any, Sequence[int]] | None = None,
     blob_types: Mapping[Any, int] | None = None,
     *,
@@ -191,7 +191,7 @@ def infer_shapes_and_types(
         infer_shapes_and_types([net], workspace=workspace)
 
     Args:
-        nets: Nets, or their messages, in the order in which they are to run.
+        nets: Nets, or their messages, in the order in which they are to run; or one alone.
         blob_dimensions: Blob -> shape, of what the nets read.
         blob_types: Blob -> `core.DataType`, of blobs in `blob_dimensions`; left out, FLOAT.
         workspace: Where what the nets read lies, instead of shapes. More can be told then, since
@@ -213,7 +213,8 @@ def infer_shapes_and_types(
     if blob_types is not None and blob_dimensions is None:
         raise ValueError("infer_shapes_and_types takes blob_types only with blob_dimensions")
     messages = []
-    for net in nets:
+    several: Iterable[Any] = [nets] if isinstance(nets, (Net, NetDef)) else nets
+    for net in several:
         message = net.message if isinstance(net, Net) else net
         if not isinstance(message, NetDef):
             raise TypeError(f"infer_shapes_and_types takes nets, or their messages, not {net!r}")

@@ -85,6 +85,9 @@ class LocalSession(Session):
             self._workspaces[home] = given
         return self._workspaces[home]
 
+    def _place(self, node: str) -> str:
+        return self._workspace(node).place
+
     def _programs(self, compiled: CompiledRunnable) -> Sequence[NodeProgram]:
         return [compiled.merged]
 
@@ -225,7 +228,7 @@ class LocalWorkspace(WorkspaceView):
     def _not_found(self, workspace: Workspace, name: str) -> BlobNotFoundError:
         error = not_found(
             name,
-            f"the workspace of node {workspace.node!r}",
+            workspace.place,
             workspace.names(),
             node=workspace.node,
             elsewhere=tuple(self._session._owners(name, self.node)),

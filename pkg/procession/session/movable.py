@@ -30,7 +30,7 @@ class MovableWorkspace(Workspace):
         self,
         parent: runtime.Workspace | None = None,
         *,
-        node: str = "local",
+        node: str | None = None,
         pool: Pool | None = None,
     ) -> None:
         super().__init__(parent, node=node, pool=pool)

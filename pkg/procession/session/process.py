@@ -239,7 +239,7 @@ class RemoteWorkspace(WorkspaceView):
     def _not_found(self, handle: NodeHandle | None, name: str) -> BlobNotFoundError:
         error = not_found(
             name,
-            f"the workspace of node {self.node!r}",
+            self._session._place(self.node),
             () if handle is None else handle.names,
             node=self.node,
             elsewhere=tuple(self._session._owners(name, self.node)),

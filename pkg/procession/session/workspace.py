@@ -253,7 +253,7 @@ class Workspace(runtime.Workspace):
 
     Args:
         parent: The workspace to look into for blobs that are not here.
-        node: The node it belongs to, for messages.
+        node: The node it belongs to, for messages; left out, none.
         pool: Where large tensors live; left out, this process's heap.
 
     Caffe2: workspace.C.Workspace.
@@ -263,7 +263,7 @@ class Workspace(runtime.Workspace):
         self,
         parent: runtime.Workspace | None = None,
         *,
-        node: str = "local",
+        node: str | None = None,
         pool: Pool | None = None,
     ) -> None:
         if parent is not None and not isinstance(parent, runtime.Workspace):

@@ -48,8 +48,9 @@ class Workspace(Place, metaclass=_HasCurrent):
 class _Named(Workspace):
     """A workspace with a name; with `--processes` it lives in a worker once it runs something."""
 
-    def __init__(self, root_folder: str = ".") -> None:
+    def __init__(self, name: str, root_folder: str = ".") -> None:
         super().__init__()
+        self.place = f"workspace {name!r}"
         self.root_folder = root_folder
 
     def child(self, exported: frozenset[str] = frozenset()) -> Workspace:
@@ -78,7 +79,7 @@ def _current() -> Workspace:
         if _chosen is not None:
             return _chosen
         if _name not in _named:
-            _named[_name] = _Named()
+            _named[_name] = _Named(_name)
         return _named[_name]
 
 
@@ -98,7 +99,7 @@ def switch_workspace(name: Any, create_if_missing: bool | None = None) -> None:
                         f"there is no workspace {name!r}: SwitchWorkspace(name, True) makes one. "
                         f"There are: {', '.join(sorted(_named))}."
                     )
-            _named[name] = _Named()
+            _named[name] = _Named(name)
         _name, _chosen = name, None
 
 
@@ -133,7 +134,7 @@ def reset_workspace(root_folder: Any = None) -> bool:
             _chosen = Workspace()
         else:
             kept = getattr(_current(), "root_folder", ".")
-            _named[_name] = _Named(kept if root_folder is None else _text(root_folder))
+            _named[_name] = _Named(_name, kept if root_folder is None else _text(root_folder))
     return True
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from procession.errors import DuplicateFieldError, SchemaError, SchemaTypeError
+from procession.errors import DuplicateFieldError, ProcessionError, SchemaError, SchemaTypeError
 from procession.graph.blob import BlobReference
 from procession.graph.schema.containers import List, ListWithEvicted, Map, Struct, Tuple
 from procession.graph.schema.field import FIELD_SEPARATOR, Field, Metadata, Scalar, normalized
@@ -169,8 +169,13 @@ def from_blob_list(schema: Field, values: Any, throw_on_type_mismatch: bool = Fa
         raise SchemaError(
             f"the schema has {len(scalars)} columns, but there are {len(values)} values"
         )
-    for scalar, value in zip(scalars, values, strict=True):
-        scalar.set_value(value, throw_on_type_mismatch, unsafe=True)
+    for name, scalar, value in zip(record.field_names(), scalars, values, strict=True):
+        try:
+            scalar.set_value(value, throw_on_type_mismatch, unsafe=True)
+        except ProcessionError as error:
+            if name:
+                error.message = f"column {name!r}: {error.message}"
+            raise
     return record
 
 
