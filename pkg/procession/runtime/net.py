@@ -47,6 +47,9 @@ TEXTS = 16
 """How many texts of it."""
 
 
+_NO_STRIKES: Counter[str] = Counter()
+
+
 class _Home:
     """What a net knows of one workspace."""
 
@@ -58,8 +61,9 @@ class _Home:
         """Seconds that it took to make."""
         self.turns = 0
         """How many went item by item; no more than matter."""
-        self.strikes: Counter[str] = Counter()
-        self.tried: set[int] = set()
+        # There may be thousands of workspaces: they share what is empty.
+        self.strikes: Counter[str] = _NO_STRIKES
+        self.tried: frozenset[int] = frozenset()
         """The items that have waited; see `Draft`."""
         self.waited = False
         """Whether one of them has done so since the binding was made."""
@@ -69,11 +73,11 @@ class _Home:
         self.binding = None
         # The next turn shows what things look like.
         self.turns = min(self.turns, RECORDED - 1)
-        self.tried.clear()
+        self.tried = frozenset()
         if binding.calls < WORTHWHILE and not self.has_lasted(binding):
-            self.strikes.update(binding.changes)
+            self.strikes = self.strikes + Counter(binding.changes)
         else:
-            self.strikes.clear()
+            self.strikes = _NO_STRIKES
 
     def has_lasted(self, binding: Binding) -> bool:
         """Whether it was worth its making."""
@@ -146,7 +150,7 @@ class PreparedNet:
             if index < 0:
                 break
             if index - 1 in binding.waits and not binding.broken.cell_contents:
-                home.tried.add(index - 1)
+                home.tried |= {index - 1}
                 home.waited = True
             over = self._slowly(workspace, task, index)
         if task.note is not None:
@@ -221,7 +225,7 @@ class PreparedNet:
             self._vocabulary = Vocabulary(self.items)
         slots: dict[str, Slot | None] = {}
         numbers: dict[Blob, int] = {}
-        looks: list[Any] = [board, frozenset(home.tried)]
+        looks: list[Any] = [board, home.tried]
         for name, variable in self._vocabulary.variables.items():
             blob = workspace.find(name)
             if blob is None:
@@ -240,9 +244,7 @@ class PreparedNet:
         if draft is None:
             if home.turns < RECORDED:
                 return None
-            draft = Draft(
-                self.items, self._vocabulary, slots, board, frozenset(home.tried), self._code
-            )
+            draft = Draft(self.items, self._vocabulary, slots, board, home.tried, self._code)
             if len(self._drafts) >= DRAFTS:
                 self._drafts.clear()
             self._drafts[key] = draft

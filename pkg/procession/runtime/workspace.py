@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -174,7 +175,7 @@ class Workspace(WorkspaceView):
             self.place = f"the workspace of node {node!r}"
         self._pool: Pool = pool or (parent._pool if parent is not None else HeapPool())
         self._blobs: dict[str, Blob] = {}
-        self._forward: dict[str, str] | None = None
+        self._forward: Mapping[str, str] | None = None
         self.exported: frozenset[str] = frozenset()
         """Names that belong to the parent even when they are made here."""
 
@@ -290,6 +291,9 @@ class Workspace(WorkspaceView):
         return f"Workspace(node={self.node!r}, blobs={self.names()})"
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class Scope(Workspace):
     """A workspace that sees nothing of its parent but the blobs that are forwarded to it.
 
@@ -300,8 +304,9 @@ class Scope(Workspace):
 
     def __init__(self, parent: Workspace, forward: Mapping[str, str]) -> None:
         super().__init__(parent)
-        self._forward: dict[str, str] = dict(forward)
-        self._kept: dict[str, Blob] = {}
+        # There may be thousands of scopes: what they have in common is not copied.
+        self._forward: Mapping[str, str] = forward
+        self._kept: Mapping[str, Blob] = _NONE
 
     def is_of(self, parent: Workspace, forward: Mapping[str, str]) -> bool:
         """Whether these blobs of that workspace are forwarded, by these names and no others."""
@@ -317,10 +322,11 @@ class Scope(Workspace):
     def keep_copies(self, names: Iterable[str]) -> None:
         """From here on see copies of these forwarded blobs, as they are at this moment."""
         assert self._parent is not None
+        kept = self._kept = dict(self._kept)
         for name in names:
             blob = self._parent.find(self._forward[name])
             if blob is not None:
-                copy_ = self._kept.setdefault(name, Blob(self._pool))
+                copy_ = kept.setdefault(name, Blob(self._pool))
                 copy_.store(_copied(blob.value))
                 self._blobs[name] = copy_
 
@@ -335,11 +341,11 @@ class Scope(Workspace):
                 before = self._parent.find(known)
                 if before is not None:
                     before.tell_changed()
-            self._forward[name] = outer
+            self._forward = {**self._forward, name: outer}
 
     def close(self) -> None:
         for name, blob in self._kept.items():
             if self._blobs.get(name) is not blob:
                 blob.close()
-        self._kept = {}
+        self._kept = _NONE
         super().close()
