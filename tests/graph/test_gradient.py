@@ -545,3 +545,11 @@ def test_an_alias_of_one_blob_in_place():
         assert blobs[gradients["x"]].tolist() == [6]
     finally:
         REGISTRY.remove("TestPass")
+
+
+def test_a_write_in_vain_is_named():
+    net = Net("g")
+    net.Copy("x", "y")
+    net.Sqr("x", "y")
+    with pytest.raises(GradientError, match=r"later one.*: Sqr\(x\) -> y .*overwrites it.*in vain"):
+        net.AddGradientOperators(["y"])

@@ -8,10 +8,10 @@ from procession.graph.control_gradient import (
     disambiguate_grad_if_op_output,
     gen_do_gradient,
     gen_if_gradient,
-    gen_while_gradient,
-    getNetArgument,
 )
 from procession.graph.control_ops import add_if_op, add_while_op
+from procession.graph.loop_gradient import gen_while_gradient
+from procession.graph.net_gradient import getNetArgument
 from procession.graph.operator import CreateOperator, signature_of
 from procession.graph.proto import NetDef
 
@@ -128,6 +128,95 @@ def test_an_output_that_only_one_branch_reads(taken):
 
 
 @both
+@pytest.mark.parametrize(
+    ("then", "other"),
+    [
+        ([("Sqr", "x", "y")], None),
+        ([("Sqr", "x", "y")], [("Scale", "x", "y")]),
+        ([("Sqr", "x", "z")], [("Scale", "x", "y")]),
+        ([("Sqr", "x", "z")], None),
+        ([("Copy", "y", "t"), ("Mul", "t x", "y")], [("Sqr", "x", "y")]),
+        ([("Copy", "y", "unused"), ("Sqr", "x", "y")], None),
+    ],
+    ids=["then", "both", "different", "other", "read", "read in vain"],
+)
+def test_what_was_there_before(taken, then, other):
+    # It counts where the branch that is taken leaves it, or reads it, and not otherwise.
+    net = Net("g")
+    net.Sin("x", "y")
+    net.Scale("x", "z", scale=3.0)
+    net.Mul([net.Copy("y"), net.Copy("z")], "before")
+    branch(net, "c", body(*then), other and body(*other))
+    net.Mul(["y", "before"], "product")
+    net.Add(["product", "z"], "loss")
+    check(net, {"c": taken, "x": 0.4}, "x")
+
+
+@both
+def test_what_was_there_before_is_from_outside(taken):
+    net = Net("g")
+    branch(net, "c", body(("Sqr", "x", "y")), scope="xy")
+    net.Mul(["y", "x"], "loss")
+    check(net, {"c": taken, "x": 2.0, "y": 7.0}, "xy")
+
+
+@both
+@pytest.mark.parametrize("inner", [True, False])
+def test_what_was_there_before_a_branch_in_a_branch(taken, inner):
+    net, then = Net("g"), Net("then")
+    net.Sin("x", "y")
+    branch(then, "d", body(("Sqr", "x", "y")), scope="xyd")
+    branch(net, "c", then, scope="d")
+    net.Mul(["y", "x"], "loss")
+    check(net, {"c": taken, "d": inner, "x": 0.4}, "x")
+
+
+@both
+@pytest.mark.parametrize("inner", [True, False])
+def test_a_branch_that_reads_what_an_inner_one_may_have_left(taken, inner):
+    # The inner branch is the one that says whether the body reads y as it was.
+    net, then = Net("g"), Net("then")
+    net.Sin("x", "y")
+    branch(then, "d", body(("Sqr", "x", "y")), scope="xyd")
+    then.extend_ops([CreateOperator("Copy", "y", "t"), CreateOperator("Sin", "t", "y")])
+    branch(net, "c", then, scope="d")
+    net.Mul(["y", "x"], "loss")
+    check(net, {"c": taken, "d": inner, "x": 0.4}, "x")
+
+
+def test_what_every_path_overwrites_has_the_last_gradient():
+    net = Net("g")
+    net.Floor("x", "y")
+    branch(net, "c", body(("Sqr", "x", "y")), body(("Scale", "x", "y")))
+    # Floor has no gradient, and needs none: nothing that it wrote counts.
+    gradients = net.AddGradientOperators({"y": "g"})
+    assert gradients["y"] == "g"
+    (found,) = run(net, {"c": True, "x": np.float64([3.0]), "g": np.float64([1])}, gradients["x"])
+    assert found.tolist() == [6]
+
+
+@both
+def test_a_branch_without_do_that_hands_on(taken):
+    # Both gradients are that of y where the branch is taken, and zero where it is not.
+    net = Net("g")
+    net.Scale("x", "y", scale=1.5)
+    net.If(["c", "x", "w", "y"], ["y"], then_net=body(("Sum", "x w", "y")).Proto())
+    net.Mul(["y", "x"], "loss")
+    check(net, {"c": taken, "x": 0.4, "w": 0.7}, "xw")
+
+
+def test_shapes_may_be_asked_of_what_was_overwritten_since():
+    net, then = Net("g"), Net("then")
+    net.Scale("x", "a", scale=2.0)
+    loop(then, 2, body(("Copy", "a", "t"), ("Sin", "t", "y")), "axy")
+    branch(net, "c", then, scope="y")
+    net.Copy("a", "before")
+    net.Mul(["before", "y"], "a")
+    net.Mul(["a", "x"], "loss")
+    check(net, {"c": True, "x": 0.4, "y": 2.0}, "x")
+
+
+@both
 @pytest.mark.parametrize("inner", [True, False])
 def test_branches_in_branches(taken, inner):
     net, then = Net("g"), body(("Tanh", "x", "h"))
@@ -184,14 +273,17 @@ def test_the_form_of_an_if():
     assert made.is_gradient_op
     assert made.input[0] == "c"
     assert set(made.input[1:]) == {"x", "w", "y", "g", "g/workspace_if_then"}
-    assert set(made.output) == {"x_grad", "w_grad", "g/workspace_if_then"}
+    # Where the branch is not taken, what y was is what it is.
+    assert set(made.output) == {"x_grad", "w_grad", "y_grad", "g/workspace_if_then"}
     then, other = getNetArgument(made, "then_net"), getNetArgument(made, "else_net")
-    (do,) = then.op
+    do, unread = then.op
+    assert signature_of(unread) == "ConstantFill(g) -> y_grad"
     assert then.name == "do_then_net_grad"
     assert other.name == "do_then_net_grad_auto_else_zero_blobs_"
     assert sorted(map(signature_of, other.op)) == [
         "ConstantFill(w) -> w_grad",
         "ConstantFill(x) -> x_grad",
+        "Copy(g) -> y_grad",
     ]
     arguments = do.arguments
     assert [each.name for each in do.arg] == [
@@ -345,6 +437,93 @@ def test_a_loop_with_a_given_start(times, start):
     assert found.tolist() == [20 * 0.5**times]
 
 
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_a_loop_that_carries_what_nobody_reads_afterwards(times):
+    # What z is has no part in the loss but through the iterations to come.
+    net = Net("g")
+    net.Scale("x", "y", scale=2.0)
+    net.Sin("x", "z")
+    inner = body(
+        ("Copy", "y", "a"), ("Copy", "z", "b"), ("Mul", "a b", "y"), ("Mul", "b w", "z")
+    )  # fmt: skip
+    loop(net, times, inner, "w")
+    net.Mul(["y", "x"], "loss")
+    check(net, {"x": 0.4, "w": 1.5}, "xw")
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_a_loop_that_stops_the_gradient(times):
+    net = Net("g")
+    net.Scale("x", "y", scale=2.0)
+    loop(net, times, body(("Floor", "y", "t"), ("Add", "t x", "y")), "x")
+    net.Mul(["y", "x"], "loss")
+    if times:
+        with pytest.raises(GradientError, match="Floor has no gradient"):
+            net.Clone("other").AddGradientOperators(["loss"])
+    net = Net("g")
+    net.Scale("x", "y", scale=2.0)
+    loop(net, times, body(("StopGradient", "y", "t"), ("Add", "t x", "y")), "x")
+    net.Mul(["y", "x"], "loss")
+    gradients = net.AddGradientOperators(["loss"])
+    (found,) = run(net, {"x": np.float64([0.5])}, gradients["x"])
+    assert found.item() == pytest.approx(2.0 if times == 0 else 1.0 + times * 0.5 + 0.5)
+
+
+def asking(net, times, inner, condition, scope):
+    """Like `loop`; the condition runs these lines, too."""
+    net.Const(float(times), "limit")
+    net.Const(1.0, "one")
+    net.Const(0.0, "n")
+    lines = (*condition, ("Add", "n one", "n"), ("LE", "n limit", "go"))
+    seen = net.UsedBlobNames() | set(scope)
+    add_while_op(net, BlobReference("go"), seen, inner, body(*lines))
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("condition", "lines"),
+    [
+        ([("Copy", "z", "b"), ("Mul", "b w", "z")], [("Copy", "y", "a"), ("Mul", "a z", "y")]),
+        ([("Copy", "y", "b"), ("Mul", "b w", "y")], [("Copy", "y", "a"), ("Mul", "a a", "y")]),
+        ([("Sin", "w", "y")], [("Tanh", "x", "y")]),
+        ([("Sin", "w", "y")], [("Copy", "z", "b"), ("Mul", "b w", "z")]),
+        ([("Copy", "z", "b"), ("Sin", "b", "y")], [("Copy", "y", "a"), ("Mul", "a w", "z")]),
+    ],
+)
+def test_a_condition_that_carries(times, condition, lines):
+    net = Net("g")
+    net.Scale("x", "y", scale=2.0)
+    net.Sin("x", "z")
+    asking(net, times, body(*lines), condition, "xw")
+    net.Mul(["y", "x"], "loss")
+    check(net, {"x": 0.4, "w": 1.2}, "xw")
+
+
+def test_a_condition_that_needs_what_is_gone():
+    net = Net("g")
+    net.Scale("x", "y", scale=2.0)
+    net.Sin("x", "z")
+    lines = [("Copy", "y", "a"), ("Mul", "a z", "y"), ("Copy", "z", "b"), ("Sin", "b", "z")]
+    asking(net, 2, body(*lines), [("Copy", "y", "a"), ("Mul", "a z", "y")], "xw")
+    with pytest.raises(GradientError, match=r"needs 'z' .* copy it first.*Copy\(z\) -> before"):
+        net.AddGradientOperators(["y"])
+
+
+def test_a_body_that_keeps_no_copies():
+    # The gradient of Tanh reads the output, of which there is only the last one.
+    net = Net("g")
+    inner = NetDef(name="body")
+    inner.op.extend([
+        CreateOperator(
+            "Do", ["y", "s"], ["y", "s"], net=body(("Tanh", "y", "y")).Proto(),
+            inner_blobs=["y"], outer_blobs_idx=[0],
+        )
+    ])  # fmt: skip
+    net.While(["go", "y", "s"], ["y", "s"], loop_net=inner)
+    with pytest.raises(GradientError, match=r"needs 'y' as it was in each iteration"):
+        net.AddGradientOperators({"y": "g"})
+
+
 def test_a_value_that_is_gone_with_its_iteration():
     net = Net("g")
     net.Scale("x", "y", scale=2.0)
@@ -353,6 +532,28 @@ def test_a_value_that_is_gone_with_its_iteration():
         net.AddGradientOperators(["y"])
     assert "in net 'body" in str(caught.value)
     assert "operator While" in str(caught.value)
+
+
+# Do.
+
+
+def test_a_do_that_overwrites_or_leaves():
+    net, inner = Net("g"), Net("inner")
+    net.Sin("x", "y")
+    net.Scale("x", "z", scale=2.0)
+    branch(inner, "c", body(("Sqr", "x", "a")), scope="xab")
+    inner.Mul(["x", "x"], "b")
+    net.CreateScope([], ["s"])
+    net.Do(
+        ["x", "c", "s"],
+        ["y", "z", "s"],
+        net=inner.Proto(),
+        inner_blobs=["x", "c", "a", "b"],
+        outer_blobs_idx=[0, 1, 2, 3],
+    )
+    net.Mul(["y", "z"], "loss")
+    for taken in (True, False):
+        check(net.Clone(f"g_{taken}"), {"c": taken, "x": 0.4}, "x")
 
 
 # Errors.

@@ -11,9 +11,11 @@ In the order in which one stands on the other:
     device.py    where operators are to run, which is the CPU; DeviceScope
     schema/      records: columns with names and types, and the blobs that hold them
     operator.py  Operator: one line of a net
-    gradient_makers.py, gradient_values.py, ir.py, control_gradient.py, gradient.py
-                 one operator's gradient; gradients as values; the walk back through a list of
-                 operators; If, While and Do; GradientRegistry
+    gradient_makers.py, gradient_values.py, gradient_reads.py, ir.py, gradient.py
+                 one operator's gradient; gradients as values; what control operators read; the
+                 walk back through a list of operators; GradientRegistry
+    net_gradient.py, control_gradient.py, loop_gradient.py
+                 gradients of the nets in operators; If and Do; While
     net.py, net_blobs.py, cloning.py, ssa.py
                  Net: operators, one after the other; its blobs; its copies; its blobs' versions
     step.py      ExecutionStep and Plan: when, and how often, nets run

@@ -1,7 +1,7 @@
 """Gradients of lists of operators, and the gradients that users register.
 
 The work is done in `ir` (the walk back through the operators), `gradient_makers` (one
-operator's gradient) and `control_gradient` (those of If, While and Do).
+operator's gradient), `control_gradient` (those of If and Do) and `loop_gradient` (While).
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from typing import Any, ClassVar, TypeVar
 
 from procession.graph import gradient_makers
 from procession.graph.blob import BlobReference
-from procession.graph.control_gradient import (
-    gen_do_gradient,
-    gen_if_gradient,
-    gen_while_gradient,
-)
+from procession.graph.control_gradient import gen_do_gradient, gen_if_gradient
 from procession.graph.gradient_makers import Gradient, GradientSlice, Maker, gradient_for
 from procession.graph.ir import IR, OpSSA
+from procession.graph.loop_gradient import gen_while_gradient
 from procession.graph.proto import OperatorDef
 from procession.graph.source import user_line
 

@@ -114,7 +114,8 @@ class _Application:
             raise GradientError(
                 f"the gradient of {described(self.operator)} needs its input {blob!r}, and "
                 "it has been overwritten since, by the operator itself. Do not run it in place: "
-                "give its output another name."
+                "give its output another name; or, if that must be this blob, copy it first, and "
+                f"read the copy: Copy({blob}) -> before."
             )
         return blob
 

@@ -16,7 +16,7 @@ from procession.graph.gradient_makers import described
 from procession.graph.proto import NetDef, OperatorDef
 
 _END = 1 << 62
-_NESTED = ("If", "AsyncIf", "While")
+NESTED = ("If", "AsyncIf", "While")
 """Operators whose nets name the blobs outside."""
 
 
@@ -36,13 +36,13 @@ def rename_in_nets(operator: OperatorDef, old: str, new: str, *, written: bool) 
         for inner in argument.value.op:
             reads, writes = old in inner.input, old in inner.output
             if here and reads:
-                if inner.type in _NESTED:
+                if inner.type in NESTED:
                     rename_in_nets(inner, old, new, written=False)
                 inner.input[:] = [new if blob == old else blob for blob in inner.input]
             if writes:
                 here = written
                 if written:
-                    if inner.type in _NESTED:
+                    if inner.type in NESTED:
                         rename_in_nets(inner, old, new, written=True)
                     inner.output[:] = [new if blob == old else blob for blob in inner.output]
 
@@ -70,11 +70,11 @@ class Value:
         """Be held by another blob."""
         writer, old = self.writer, self.name
         assert writer is not None
-        if writer.type in _NESTED:
+        if writer.type in NESTED:
             rename_in_nets(writer, old, name, written=True)
         writer.output[self.output] = name
         for reader, place in self.uses:
-            if reader.type in _NESTED:
+            if reader.type in NESTED:
                 if old in reader.output and self.after is not None:
                     self.after.rename(name)
                 if old in reader.output:

@@ -25,6 +25,7 @@ from procession.graph.gradient_makers import (
     gradient_for,
     named,
 )
+from procession.graph.gradient_reads import CONTROL, keeps_copy, reads_value, with_unlisted_reads
 from procession.graph.gradient_values import Step, Value, Values, settle
 from procession.graph.operator import make_operator, signature_of
 from procession.graph.proto import DeviceOption, OperatorDef
@@ -92,6 +93,8 @@ class IR:
         """Blob -> the version that its gradient belongs to, at this point of the walk back."""
         self._pieces: dict[tuple[str, int], list[Piece]] = {}
         self._gradients: dict[str, Values | None] = {}
+        self._ended: dict[str, Values] = {}
+        """Blob -> the gradient of what was written over it on every path; before, it has none."""
         self._steps: list[Step] = []
         self._externals: dict[str, Value] = {}
         self._forward_reads: dict[str, int] = {}
@@ -106,6 +109,7 @@ class IR:
     def Play(self, op: OperatorDef) -> None:
         """Note what an operator reads and writes. Caffe2: IR.Play."""
         frontier, index = self.frontier, len(self.ssa)
+        op = with_unlisted_reads(op)
         read: dict[str, int] = {}
         written: dict[str, int] = {}
         for blob in op.input:
@@ -200,7 +204,11 @@ class IR:
         for index in reversed(range(len(self.ssa))):
             self._back(index)
             self._accumulate(index)
-        found = {blob: values for blob, values in self._gradients.items() if values is not None}
+        found = {
+            blob: known
+            for blob, values in self._gradients.items()
+            if (known := values or self._ended.get(blob)) is not None
+        }
         # A gradient that the user gave may be overwritten when it has served.
         own = (v for vs in found.values() for v in vs if v.writer or v.name in self.frontier)
         settle(self._steps, self._externals.values(), own, self._forward_reads, self.frontier)
@@ -272,22 +280,30 @@ class IR:
 
     def _stale(self, index: int, blob: str, name: str) -> NoReturn:
         operator, _, written = self.ssa[index]
+        version = written[blob]
+        writers = self.out_version_history[blob]
+        later = next((each for each, number in writers if number > version), operator)
         raise GradientError(
             f"the gradient of {described(operator)} needs that of {blob!r} as this operator "
-            f"wrote it (version {written[blob]}), and {name!r} is the gradient of a later one "
-            f"(version {self.gradient_frontier[blob]}). {self._writers(blob)}"
+            f"wrote it (version {version}), and {name!r} is the gradient of a later one "
+            f"(version {self.gradient_frontier[blob]}): {described(later)} overwrites it, and "
+            f"what is differentiated depends on no operator that reads it before. Leave out the "
+            f"operator that writes it in vain, or give its output another name. "
+            f"{self._writers(blob)}"
         )
 
     def _overwritten(self, index: int, blob: str, version: int) -> NoReturn:
         raise GradientError(
             f"the gradient of {described(self.ssa[index].op)} needs {blob!r} as it was then "
             f"(version {version}), and it has been overwritten since (version "
-            f"{self.frontier[blob]}). {self._writers(blob)}"
+            f"{self.frontier[blob]}). Give the output of what overwrites it another name; or, if "
+            f"that must be this blob, copy it first, and read the copy: Copy({blob}) -> before. "
+            f"{self._writers(blob)}"
         )
 
     def _writers(self, blob: str) -> str:
         writers = [signature_of(operator) for operator, _ in self.out_version_history[blob]]
-        return f"Its writers, in order: {'; '.join(writers)}. Give one of them another output name."
+        return f"Its writers, in order: {'; '.join(writers)}."
 
     # Summing up.
 
@@ -462,6 +478,17 @@ class _Contribution:
                     self._piece(number, Piece(values, (False,), _option_of(self.forward)))
             gradients[blob] = values
             self.ir.gradient_frontier[blob] = self.in_versions[blob]
+        if self.forward.type in CONTROL:
+            self._end()
+
+    def _end(self) -> None:
+        """What was there before a branch or a body wrote over it, is worth nothing."""
+        gradients = self.ir._gradients
+        for blob, version in self.out_versions.items():
+            values = gradients.get(blob)
+            if version and blob not in self.in_versions and values is not None:
+                self.ir._ended[blob] = values
+                gradients[blob] = None
 
     def _having(self) -> set[str]:
         """The inputs that get a gradient."""
@@ -475,7 +502,7 @@ class _Contribution:
             self.ir._pieces.setdefault(value, []).append(piece)
 
     def _add(self, operator: OperatorDef) -> list[Value]:
-        reads = [self._read(blob) for blob in operator.input]
+        reads = [self._read(blob, operator) for blob in operator.input]
         writes = self.ir._emit(operator, reads)
         if self.local:
             for place, read in enumerate(reads):
@@ -494,7 +521,7 @@ class _Contribution:
         written: int = sum(each.output.count(name) for each in self.operators)
         return written > self.g_input.count(name)
 
-    def _read(self, blob: str) -> Value | None:
+    def _read(self, blob: str, reader: OperatorDef) -> Value | None:
         """What is meant by a name that a gradient operator reads; None: a blob of the net."""
         if blob in self.local and (blob not in self.incoming or self._by_steps(blob)):
             return self.local[blob]
@@ -508,7 +535,11 @@ class _Contribution:
                 f"of its blobs, nor the gradient of one, nor made by its own gradient operators: "
                 f"{', '.join(dict.fromkeys(known))}"
             )
-        if versions[blob] != self.ir.frontier[blob]:
+        if (
+            versions[blob] != self.ir.frontier[blob]
+            and not keeps_copy(self.forward, blob)
+            and reads_value(reader, blob)
+        ):
             self.ir._overwritten(self.index, blob, versions[blob])
         return None
 
