@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from procession import BlobReference, Net, TaskGroup, execution_step, ops, schema
-from procession.data import Queue, QueueWrapper, close_queue, dequeue, enqueue, pipe
+from procession import BlobReference, NameScope, Net, TaskGroup, execution_step, ops, schema
+from procession.data import Dataset, Queue, QueueWrapper, close_queue, dequeue, enqueue, pipe
 
 PAIR = schema.Struct(("a", np.int64), ("b", np.int64))
 
@@ -28,12 +28,17 @@ def test_records_go_from_task_to_task(anyplace: Any, records: int) -> None:
 
 def test_two_tasks_may_write_and_two_read(place: Any) -> None:
     queue = Queue(3, schema.Struct(("n", np.int64)))
+    other = Dataset(schema.Struct(("n", np.int64)))
+    init = Net("init")
+    with NameScope("other"):
+        other.init_empty(init)
+    place.run(init)
     with TaskGroup() as group:
-        for _ in range(2):
-            pipe(queue, place.target.writer())
+        for target in (place.target, other):
+            pipe(queue, target.writer())
         pipe(place.source.reader(), queue, num_runtime_threads=2)
     place.run(group)
-    assert sorted(place.written()) == place.numbers
+    assert sorted(place.written() + place.written(other)) == place.numbers
     assert (queue.num_readers(), queue.num_writers()) == (2, 1)
 
 

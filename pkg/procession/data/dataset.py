@@ -2,8 +2,9 @@
 
 A column of lists has its values in one blob and their lengths in another, as the schema says; a
 batch of rows has as many values as belong to them. Who reads has a cursor in a blob of its own, and
-who appends a mutex, so that several threads may do it. Do not read a dataset while it is appended
-to: the columns grow one after the other.
+a writer a mutex, so that several threads may append by it. Two writers do not know of each other:
+they must not append to one dataset at once. Do not read a dataset while it is appended to: the
+columns grow one after the other.
 """
 
 from __future__ import annotations
@@ -358,7 +359,7 @@ class Dataset:
         return made
 
     def writer(self, init_net: Net | None = None) -> DatasetWriter:
-        """What appends to it.
+        """What appends to it; at any time one of its writers may, in as many threads as there are.
 
         Args:
             init_net: A net to have make the mutex; left out, `setup_ex` does.
