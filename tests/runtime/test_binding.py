@@ -255,3 +255,50 @@ def test_no_turns_are_no_turns() -> None:
         executable.run(workspace, Deadline())
     assert not runs
     assert not bindings(executable)
+
+
+def test_a_blob_that_comes_between_is_found_from_there_on() -> None:
+    """A child's blob, made while another thread makes one of that name in the parent."""
+    parent = Workspace()
+    child = parent.child()
+    made = child.make("x")
+    parent.feed_blob("x", np.ones(3, np.float32))
+    net = Net("n")
+    net.Scale("x", "y", scale=2.0)
+    executable = ready(net)
+    for _ in range(RUNS):
+        executable.run(child, Deadline())
+    assert child.fetch_blob("y").tolist() == [2, 2, 2]
+    made.store(np.zeros(3, np.float32))
+    child.keep("x", made)
+    executable.run(child, Deadline())
+    assert child.fetch_blob("y").tolist() == [0, 0, 0]
+
+
+def test_who_begins_to_watch_while_a_blob_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace()
+    workspace.feed_blob("x", np.ones(3, np.float32))
+    blob = workspace.find("x")
+    assert blob is not None
+    told = []
+
+    class Watcher:
+        def changed(self, blob: Any) -> None:
+            told.append(blob)
+
+        def leased(self, blob: Any) -> None:
+            pass
+
+    watcher = Watcher()
+    release = type(blob)._release
+
+    def late(self: Any) -> None:
+        # It is past the first telling, as another thread may be that begins to watch.
+        self.watch(watcher)
+        release(self)
+
+    monkeypatch.setattr(type(blob), "_release", late)
+    blob.store(np.ones(2, np.float32))
+    assert told == [blob]
+    cells = blob.watch(watcher)
+    assert cells[1].cell_contents.shape == (2,)

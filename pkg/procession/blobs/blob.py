@@ -185,9 +185,8 @@ class Blob:
 
     def _set(self, buffer: Any, array: Array) -> None:
         before = self._array
-        if self._cells is not None and (
-            before is None or before.shape != array.shape or before.dtype != array.dtype
-        ):
+        other = before is None or before.shape != array.shape or before.dtype != array.dtype
+        if other:
             self._let_go()
         self._release()
         self.discard()
@@ -199,6 +198,9 @@ class Blob:
         if self._cells is not None:
             self._cells[0].cell_contents = view
             self._cells[1].cell_contents = array
+            if other:
+                # Who has begun to watch in the meantime was not told.
+                self.tell_changed()
 
     def watch(self, watcher: Watcher) -> tuple[CellType, CellType]:
         """Begin to tell a watcher.
@@ -229,8 +231,6 @@ class Blob:
         self.tell_changed()
         for cell in self._cells:
             cell.cell_contents = None
-        if not self._watchers:
-            self._cells = None
 
     def tell_changed(self) -> None:
         """Whoever found the blob by a name has to look again."""

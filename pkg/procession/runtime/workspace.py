@@ -223,6 +223,11 @@ class Workspace(WorkspaceView):
                 break
             home = home._parent
         kept = home._blobs.setdefault(name, blob)
+        if home._parent is not None and home._forward is None:
+            outer = home._parent.find(name)
+            if outer is not None:
+                # Another thread made that meanwhile; who found it from here finds this one instead.
+                outer.tell_changed()
         if kept is not blob:
             # Another thread made it meanwhile; the later value counts.
             kept.store(blob.value)
