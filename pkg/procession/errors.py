@@ -21,7 +21,7 @@
      |-- OutputNotReadyError       also RuntimeError    fetch before run
      |-- OperatorError             also RuntimeError    a kernel raised
      |-- SerializationError        also TypeError       something that cannot travel to a worker
-     |-- SharedMemoryError         also MemoryError     /dev/shm or a memory_limit is full
+     |-- OutOfSharedMemoryError         also MemoryError     /dev/shm or a memory_limit is full
      |-- NodeDiedError             also RuntimeError    a worker process ended unasked
      |-- RunTimeoutError           also TimeoutError    a run took longer than it was given
      |-- SessionClosedError        also RuntimeError    run after close
@@ -192,7 +192,7 @@ class SerializationError(ProcessionError, TypeError):
     what: str | None = None
 
 
-class SharedMemoryError(ProcessionError, MemoryError):
+class OutOfSharedMemoryError(ProcessionError, MemoryError):
     """Shared memory could not be had. `needed`, `available`, `limit` in bytes, `node`."""
 
     needed: int | None = None

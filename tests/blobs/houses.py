@@ -17,7 +17,7 @@ from procession.blobs.blob import Blob
 from procession.blobs.heap import HeapPool
 from procession.blobs.segment import Segment
 from procession.blobs.shared import COMMON, PAGE, SharedBuffer, SharedPool
-from procession.errors import SharedMemoryError
+from procession.errors import OutOfSharedMemoryError
 
 F4 = np.dtype("f4")
 LARGE = (64, 64)
@@ -92,7 +92,7 @@ class Coordinator:
         if self.limit is not None:
             left = self.limit - self.bytes
             if least > left:
-                raise SharedMemoryError("the limit", needed=least, available=left)
+                raise OutOfSharedMemoryError("the limit", needed=least, available=left)
             preferred = max(least, min(preferred, left) // PAGE * PAGE)
         segment = Segment.create(preferred)
         self.segments[segment.name] = segment

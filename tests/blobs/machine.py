@@ -12,7 +12,7 @@ from tests.blobs.houses import House
 
 from procession.blobs.blob import Blob
 from procession.blobs.shared import COMMON, MINIMUM
-from procession.errors import SharedMemoryError
+from procession.errors import OutOfSharedMemoryError
 
 SIZES = [
     0,
@@ -76,7 +76,7 @@ class Values(RuleBasedStateMachine):
         stamp = self.stamp
         try:
             self.blobs[number].store(value, given=given)
-        except SharedMemoryError:
+        except OutOfSharedMemoryError:
             return
         if not given:
             value[...] = 255
@@ -87,7 +87,7 @@ class Values(RuleBasedStateMachine):
         blob = self.blobs[number]
         try:
             target = blob.target((size,), np.dtype(np.uint8))
-        except SharedMemoryError:
+        except OutOfSharedMemoryError:
             return
         assert target.flags.writeable
         target[...] = self.fresh(size)
@@ -100,7 +100,7 @@ class Values(RuleBasedStateMachine):
         blob = self.blobs[number]
         try:
             target = blob.target((size,), np.dtype(np.uint8))
-        except SharedMemoryError:
+        except OutOfSharedMemoryError:
             return
         if not np.shares_memory(target, blob.value if self.expected[number] else np.empty(0)):
             target[...] = 254
@@ -118,7 +118,7 @@ class Values(RuleBasedStateMachine):
         _, stamp = self.expected[source]
         try:
             self.blobs[number].store(part)
-        except SharedMemoryError:
+        except OutOfSharedMemoryError:
             return
         self.wrote(number, (part.size, stamp))
 

@@ -11,7 +11,7 @@ from tests.blobs.houses import F4, LARGE, Coordinator, House, address, assert_sa
 from procession.blobs.blob import Blob
 from procession.blobs.heap import HeapPool
 from procession.blobs.shared import COMMON
-from procession.errors import SharedMemoryError
+from procession.errors import OutOfSharedMemoryError
 
 
 class Failing(HeapPool):
@@ -23,7 +23,7 @@ class Failing(HeapPool):
 
     def allocate(self, nbytes: int) -> Any:
         if self.full:
-            raise SharedMemoryError("none left", needed=nbytes)
+            raise OutOfSharedMemoryError("none left", needed=nbytes)
         return super().allocate(nbytes)
 
     def adopt(self, array: Any) -> None:
@@ -255,15 +255,15 @@ def test_when_there_is_no_memory_the_value_stays(first: Any) -> None:
     blob.target((50, 50), F4)
     pool.full = True
     for _ in range(2):
-        with pytest.raises(SharedMemoryError, match="none left"):
+        with pytest.raises(OutOfSharedMemoryError, match="none left"):
             blob.store(numbers((70, 70)))
-        with pytest.raises(SharedMemoryError, match="none left"):
+        with pytest.raises(OutOfSharedMemoryError, match="none left"):
             blob.store(numbers((70, 70)), given=True)
-        with pytest.raises(SharedMemoryError, match="none left"):
+        with pytest.raises(OutOfSharedMemoryError, match="none left"):
             blob.target((70, 70), F4)
         if first == LARGE:
             # It is looked at, so that there is no writing in place.
-            with pytest.raises(SharedMemoryError, match="none left"):
+            with pytest.raises(OutOfSharedMemoryError, match="none left"):
                 blob.store(numbers(LARGE))
         if isinstance(first, tuple):
             assert_same(blob.value, value)
@@ -282,7 +282,7 @@ def test_the_limit_of_a_node_is_an_error_and_not_the_end() -> None:
     house = Coordinator(limit=4 * COMMON)
     blob, other = Blob(house.pool), Blob(house.pool)
     blob.store(np.full(3 * COMMON, 1, np.uint8))
-    with pytest.raises(SharedMemoryError):
+    with pytest.raises(OutOfSharedMemoryError):
         other.store(np.full(2 * COMMON, 2, np.uint8))
     assert other.value is None
     assert (blob.value == 1).all()

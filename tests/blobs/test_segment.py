@@ -19,7 +19,7 @@ import pytest
 import procession
 from procession.blobs import segment, snapshot
 from procession.blobs.segment import PREFIX, Segment, available
-from procession.errors import SharedMemoryError
+from procession.errors import OutOfSharedMemoryError
 
 PACKAGES = str(Path(procession.__file__).parents[1])
 SHM = Path("/dev/shm")
@@ -252,7 +252,7 @@ def test_more_than_there_is_says_so_and_leaves_nothing(made: Any) -> None:
     free = available()
     assert free is not None
     wanted = free + (1 << 30)
-    with pytest.raises(SharedMemoryError, match="shared memory is full") as caught:
+    with pytest.raises(OutOfSharedMemoryError, match="shared memory is full") as caught:
         Segment.create(wanted)
     error = caught.value
     assert isinstance(error, MemoryError)
@@ -275,7 +275,7 @@ def test_the_kernel_has_the_last_word(made: Any, monkeypatch: pytest.MonkeyPatch
         pytest.skip("there is no limit here")
     monkeypatch.setattr(segment, "available", lambda: None)
     wanted = status.f_blocks * status.f_frsize + 4096
-    with pytest.raises(SharedMemoryError, match="shared memory is full") as caught:
+    with pytest.raises(OutOfSharedMemoryError, match="shared memory is full") as caught:
         Segment.create(wanted)
     assert caught.value.needed == wanted
     assert caught.value.available is None
@@ -289,9 +289,9 @@ def test_the_kernel_has_the_last_word(made: Any, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("failure", "raised", "text"),
     [
-        (OSError(errno.ENOSPC, "full"), SharedMemoryError, "shared memory is full"),
-        (OSError(errno.ENOMEM, "none"), SharedMemoryError, "shared memory is full"),
-        (OSError(errno.EMFILE, "many"), SharedMemoryError, os.strerror(errno.EMFILE)),
+        (OSError(errno.ENOSPC, "full"), OutOfSharedMemoryError, "shared memory is full"),
+        (OSError(errno.ENOMEM, "none"), OutOfSharedMemoryError, "shared memory is full"),
+        (OSError(errno.EMFILE, "many"), OutOfSharedMemoryError, os.strerror(errno.EMFILE)),
         (KeyboardInterrupt("now"), KeyboardInterrupt, "now"),
     ],
     ids=["no space", "no memory", "no descriptor", "interrupted"],
@@ -323,13 +323,13 @@ def test_a_size_beyond_reason_confuses_nobody() -> None:
         """
         from multiprocessing import resource_tracker
         from procession.blobs.segment import Segment
-        from procession.errors import SharedMemoryError
+        from procession.errors import OutOfSharedMemoryError
 
         resource_tracker.ensure_running()
         for size in (1 << 50, 1 << 62, 1 << 70):
             try:
                 Segment.create(size)
-            except SharedMemoryError as error:
+            except OutOfSharedMemoryError as error:
                 print(error.needed == size)
         """
     )

@@ -21,7 +21,7 @@ from procession.blobs.shared import (
     SharedPool,
     size_class,
 )
-from procession.errors import SharedMemoryError
+from procession.errors import OutOfSharedMemoryError
 
 LARGE = COMMON
 """A size that gets a segment of its own, and so do its small multiples, without waste."""
@@ -136,7 +136,7 @@ def test_a_smaller_common_segment_than_wanted_is_used_as_it_is(build: Build) -> 
     buffers = [house.pool.allocate(MINIMUM) for _ in range(5)]
     assert house.bytes == 5 * MINIMUM
     assert [buffer.offset for buffer in buffers] == [n * MINIMUM for n in range(5)]
-    with pytest.raises(SharedMemoryError):
+    with pytest.raises(OutOfSharedMemoryError):
         house.pool.allocate(MINIMUM)
 
 
@@ -144,7 +144,7 @@ def test_a_refused_common_segment_does_not_cost_the_present_one(build: Build) ->
     house = build(COMMON)
     house.pool.allocate(COMMON // 2)
     house.pool.allocate(COMMON // 4)
-    with pytest.raises(SharedMemoryError):
+    with pytest.raises(OutOfSharedMemoryError):
         house.pool.allocate(COMMON // 2)
     assert house.pool.allocate(COMMON // 4).offset == 3 * COMMON // 4
 
@@ -286,7 +286,7 @@ def test_idle_memory_goes_before_a_request_fails(build: Build) -> None:
     buffer = house.pool.allocate(3 * LARGE)
     assert house.returned == [idle.segment.name]
     assert house.bytes == 5 * LARGE
-    with pytest.raises(SharedMemoryError) as caught:
+    with pytest.raises(OutOfSharedMemoryError) as caught:
         house.pool.allocate(LARGE)
     assert caught.value.__context__ is None
     house.pool.free(buffer)
@@ -299,14 +299,14 @@ def test_a_refused_request_leaves_the_accounts_right(build: Build) -> None:
     idle = house.pool.allocate(LARGE)
     house.pool.free(idle)
     for _ in range(3):
-        with pytest.raises(SharedMemoryError):
+        with pytest.raises(OutOfSharedMemoryError):
             house.pool.allocate(5 * LARGE)
     assert house.returned == [idle.segment.name]
     assert house.bytes == 0
     buffers = [house.pool.allocate(LARGE) for _ in range(4)]
     house.pool.free(buffers[0])
     house.pool.free(buffers[1])
-    with pytest.raises(SharedMemoryError):
+    with pytest.raises(OutOfSharedMemoryError):
         house.pool.allocate(3 * LARGE)
     assert house.bytes == 2 * LARGE
 
@@ -370,7 +370,7 @@ class RecordingPool(SharedPool):
     def allocate(self, nbytes: int) -> SharedBuffer:
         try:
             buffer = super().allocate(nbytes)
-        except SharedMemoryError:
+        except OutOfSharedMemoryError:
             self.refused()
             raise
         assert buffer.size == size_class(nbytes)

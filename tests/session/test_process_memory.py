@@ -12,8 +12,8 @@ from tests.session.process_nodes import run_on, segments
 from procession import (
     Net,
     NodeDiedError,
+    OutOfSharedMemoryError,
     ProcessSession,
-    SharedMemoryError,
 )
 from procession.testing.session_contract import constant
 
@@ -60,13 +60,13 @@ class TestSharedMemory:
         with ProcessSession(memory_limit=3 * MIB) as session:
             workspace = session.workspace("a")
             workspace.feed_blob("x", np.zeros(2 * MIB, np.uint8))
-            with pytest.raises(SharedMemoryError, match="memory limit") as caught:
+            with pytest.raises(OutOfSharedMemoryError, match="memory limit") as caught:
                 workspace.feed_blob("y", np.zeros(2 * MIB, np.uint8))
             assert isinstance(caught.value, MemoryError)
             assert (caught.value.limit, caught.value.node) == (3 * MIB, "a")
             net = Net("net")
             net.Add(["x", "x"], "z")
-            with pytest.raises(SharedMemoryError, match=r"operator Add\(x, x\) -> z"):
+            with pytest.raises(OutOfSharedMemoryError, match=r"operator Add\(x, x\) -> z"):
                 run_on(session, "a", net)
             assert not workspace.has_blob("z")
             session.workspace("b").feed_blob("y", np.zeros(2 * MIB, np.uint8))
@@ -79,7 +79,7 @@ class TestSharedMemory:
         too_much = status.f_blocks * status.f_frsize + MIB
         value = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (too_much,), (0,))
         before = segments()
-        with pytest.raises(SharedMemoryError, match="shared memory is full") as caught:
+        with pytest.raises(OutOfSharedMemoryError, match="shared memory is full") as caught:
             session.workspace("a").feed_blob("x", value)
         assert caught.value.needed >= too_much
         assert segments() - before == segments() - before

@@ -27,7 +27,7 @@ import secrets
 import sys
 from multiprocessing import shared_memory
 
-from procession.errors import SharedMemoryError
+from procession.errors import OutOfSharedMemoryError
 
 PREFIX = "procession-"
 _DIRECTORY = "/dev/shm"
@@ -72,7 +72,7 @@ class Segment:
         """Make a segment of `size` bytes, all zero, all reserved.
 
         Raises:
-            SharedMemoryError: There is not that much shared memory left.
+            OutOfSharedMemoryError: There is not that much shared memory left.
         """
         name = f"{PREFIX}{os.getpid()}-{secrets.token_urlsafe(8)}"
         free = available()
@@ -116,7 +116,7 @@ class Segment:
             del self.memory
 
 
-def _full(size: int, error: OSError) -> SharedMemoryError:
+def _full(size: int, error: OSError) -> OutOfSharedMemoryError:
     free = available()
     text = f"{size:,} bytes of shared memory could not be had: {os.strerror(error.errno or 0)}"
     if error.errno in (errno.ENOSPC, errno.ENOMEM):
@@ -129,7 +129,7 @@ def _full(size: int, error: OSError) -> SharedMemoryError:
         )
     elif error.errno in (errno.EMFILE, errno.ENFILE):
         text += ". Large tensors take an open file each: raise the limit (ulimit -n)."
-    return SharedMemoryError(text, needed=size, available=free)
+    return OutOfSharedMemoryError(text, needed=size, available=free)
 
 
 def left_by(pid: int) -> list[str]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from procession.blobs.segment import Segment
 from procession.blobs.snapshot import Array
-from procession.errors import SharedMemoryError
+from procession.errors import OutOfSharedMemoryError
 
 PAGE = 4096
 MINIMUM = PAGE
@@ -97,7 +97,7 @@ class SharedPool:
         """A buffer of at least so many bytes, its content anything.
 
         Raises:
-            SharedMemoryError: The machine, or the node's limit, does not have them.
+            OutOfSharedMemoryError: The machine, or the node's limit, does not have them.
         """
         size = size_class(nbytes)
         with self._lock:
@@ -146,7 +146,7 @@ class SharedPool:
         returned = self._idle() if 2 * self._dedicated_free > self._dedicated_total else []
         try:
             return self._request(least, preferred, returned)
-        except SharedMemoryError:
+        except OutOfSharedMemoryError:
             returned = self._idle()
             if not returned:
                 raise

@@ -17,7 +17,7 @@ from procession.blobs.segment import Segment
 from procession.blobs.shared import PAGE
 from procession.blobs.snapshot import Array
 from procession.cluster.protocol import Located, NeedSegment
-from procession.errors import SharedMemoryError
+from procession.errors import OutOfSharedMemoryError
 
 
 class NodeMemory:
@@ -43,14 +43,14 @@ class NodeMemory:
         """Make a segment for the worker, and unlink those that it hands back.
 
         Raises:
-            SharedMemoryError: The limit is reached, or the machine has no more.
+            OutOfSharedMemoryError: The limit is reached, or the machine has no more.
         """
         for name in wanted.returned:
             self._drop(self._segments.pop(name))
         preferred, left = wanted.preferred, self._left()
         if left is not None:
             if wanted.least > left:
-                raise SharedMemoryError(
+                raise OutOfSharedMemoryError(
                     f"node {self._node!r} has reached its memory limit: {wanted.least:,} bytes "
                     f"needed, {self.size:,} of {self._limit:,} taken. Remove blobs, let go of "
                     f"fetched arrays, or give the session a larger memory_limit.",
@@ -63,7 +63,7 @@ class NodeMemory:
         preferred = max(wanted.least, preferred // PAGE * PAGE)
         try:
             segment = Segment.create(preferred)
-        except SharedMemoryError:
+        except OutOfSharedMemoryError:
             if preferred == wanted.least:
                 raise
             segment = Segment.create(wanted.least)

@@ -51,7 +51,12 @@ from procession.cluster.protocol import (
     task_word,
 )
 from procession.cluster.serial import Report, dumps, loads
-from procession.errors import NodeDiedError, RunTimeoutError, SessionClosedError, SharedMemoryError
+from procession.errors import (
+    NodeDiedError,
+    OutOfSharedMemoryError,
+    RunTimeoutError,
+    SessionClosedError,
+)
 from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import Workspace
 
@@ -320,7 +325,7 @@ class NodeHandle:
     def _grant(self, wanted: NeedSegment) -> Granted | Failed:
         try:
             segment = self.memory.grant(wanted)
-        except SharedMemoryError as error:
+        except OutOfSharedMemoryError as error:
             return Failed(Report.of(error))
         return Granted(segment.name, segment.size)
 

@@ -53,7 +53,7 @@ class Executable:
                 others may still be running.
 
         Raises:
-            OperatorError, BlobNotFoundError, SharedMemoryError: See `PreparedOperation.run`.
+            OperatorError, BlobNotFoundError, OutOfSharedMemoryError: See `PreparedOperation.run`.
             Cancelled: And whatever else the monitor raises.
 
         When several things fail, the first in time is raised.

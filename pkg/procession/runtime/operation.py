@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from procession.blobs.blob import Blob, is_tensor
-from procession.errors import BlobNotFoundError, OperatorError, SharedMemoryError
+from procession.errors import BlobNotFoundError, OperatorError, OutOfSharedMemoryError
 from procession.operators import Definition
 from procession.operators.registry import REQUIRED, WRITTEN
 from procession.runtime.program import NetProgram, Operation
@@ -160,7 +160,7 @@ class PreparedOperation:
         Raises:
             BlobNotFoundError: An input is not there.
             OperatorError: The kernel raised, or did not return what it should.
-            SharedMemoryError: No memory for the outputs.
+            OutOfSharedMemoryError: No memory for the outputs.
             Exception: What a net raised that the operator ran.
         """
         values = [self.blob(name, workspace, task).value for name in self.spec.inputs]
@@ -267,7 +267,7 @@ class PreparedOperation:
         self, error: BaseException, workspace: Workspace, task: TaskRun, values: list[Any]
     ) -> NoReturn:
         """Raise what an error of the kernel, or of storing its results, is to the caller."""
-        if isinstance(error, SharedMemoryError):
+        if isinstance(error, OutOfSharedMemoryError):
             error.message += f"\n  while running {self._where(workspace, task.name, values)}"
             raise error
         # SystemExit and its like, too: an operator does not end the process.

@@ -153,7 +153,7 @@ class Session(ABC):
             RunTimeoutError: Time ran out.
             NodeDiedError: A worker process died.
             SerializationError: Something in it cannot travel to a worker.
-            SharedMemoryError: No shared memory for a blob.
+            OutOfSharedMemoryError: No shared memory for a blob.
             SessionClosedError, SessionBusyError, RunnableTypeError: See there.
             ValueError: A timeout that is no number above 0.
         """
