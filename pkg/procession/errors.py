@@ -21,9 +21,14 @@
      |-- OutputNotReadyError       also RuntimeError    fetch before run
      |-- OperatorError             also RuntimeError    a kernel raised
      |-- SerializationError        also TypeError       something that cannot travel to a worker
+     |-- DataTypeError             also TypeError       an array of a type that is not NumPy's own
+     |-- NodePropertyError         also ValueError      Node("n1", cpus=[64]) on a machine of two
      |-- OutOfSharedMemoryError         also MemoryError     /dev/shm or a memory_limit is full
+     |-- NestedSessionError        also RuntimeError    ProcessSession() inside a worker of another
      |-- NodeDiedError             also RuntimeError    a worker process ended unasked
+     |    |-- BrokenPoolError      also BrokenProcessPool  that, to a ProcessExecutor
      |-- RunTimeoutError           also TimeoutError    a run took longer than it was given
+     |-- RunCancelledError         also RuntimeError    `Session.cancel` called the run off
      |-- SessionClosedError        also RuntimeError    run after close
      |-- SessionBusyError          also RuntimeError    asked while the same thread waits in it
 
@@ -37,6 +42,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 
 
 class ProcessionError(Exception):
@@ -186,10 +193,28 @@ class OperatorError(ProcessionError, RuntimeError):
     remote_traceback: str | None = None
 
 
-class SerializationError(ProcessionError, TypeError):
-    """Something could not be pickled here, or not be unpickled there. `what` names it."""
+class SerializationError(ProcessionError, TypeError, PicklingError):
+    """Something could not be pickled here, or not be unpickled there. `what` names it.
+
+    Those are the errors that `pickle` itself raises for most objects that it cannot take.
+    """
 
     what: str | None = None
+
+
+class DataTypeError(ProcessionError, TypeError):
+    """A blob cannot hold arrays of that dtype. `dtype`, its name."""
+
+    dtype: str | None = None
+
+
+class NodePropertyError(ProcessionError, ValueError):
+    """A node cannot have what it is to have here. `node`, `property`, `asked`, `possible`."""
+
+    node: str | None = None
+    property: str | None = None
+    asked: object = None
+    possible: object = None
 
 
 class OutOfSharedMemoryError(ProcessionError, MemoryError):
@@ -205,7 +230,8 @@ class NodeDiedError(ProcessionError, RuntimeError):
     """A worker process is gone, and with it the blobs of its node.
 
     `node`, `pid`, `exitcode` (as in `subprocess`: negative for a signal), `signal` (its
-    name), `task` and `operator` (what it was doing, if it was doing anything).
+    name), `task` and `operator` (what it was doing, if it was doing anything), `printed` (the last
+    lines that it wrote, if the session passes them on).
     """
 
     node: str | None = None
@@ -214,6 +240,14 @@ class NodeDiedError(ProcessionError, RuntimeError):
     signal: str | None = None
     task: str | None = None
     operator: str | None = None
+    printed: tuple[str, ...] = ()
+
+
+class BrokenPoolError(NodeDiedError, BrokenProcessPool):
+    """A worker of a `ProcessExecutor` died, or could not be initialized; it can do nothing more.
+
+    It is `concurrent.futures.process.BrokenProcessPool` as well, and so a `BrokenExecutor`.
+    """
 
 
 class RunTimeoutError(ProcessionError, TimeoutError):
@@ -223,8 +257,18 @@ class RunTimeoutError(ProcessionError, TimeoutError):
     killed: tuple[str, ...] = ()
 
 
+class RunCancelledError(ProcessionError, RuntimeError):
+    """The run was called off by `Session.cancel`."""
+
+
 class SessionClosedError(ProcessionError, RuntimeError):
     """The session was closed before."""
+
+
+class NestedSessionError(ProcessionError, RuntimeError):
+    """A worker process, or what it runs, asked for worker processes of its own. `node`."""
+
+    node: str | None = None
 
 
 class SessionBusyError(ProcessionError, RuntimeError):

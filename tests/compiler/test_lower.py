@@ -13,6 +13,7 @@ from procession import (
     Plan,
     ProcessSession,
     RunnableTypeError,
+    SetupNets,
     Task,
     TaskGroup,
     TaskOutput,
@@ -21,6 +22,7 @@ from procession import (
     operator,
 )
 from procession.compiler.lower import home_node, lower, revisions
+from procession.graph.properties import NodeProperties
 from procession.operators import REGISTRY
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Deadline
@@ -74,11 +76,39 @@ def test_what_names_no_node_runs_on_the_current_one():
     net = net_of()
     with Node("n1"):
         assert lower(net, isolated=True).nodes == ("n1",)
-        assert home_node(net) == "n1"
-    assert home_node(net) == "local"
+        assert home_node(net) == ("n1", NodeProperties())
+    with Node("n1", nice=1):
+        assert home_node(net) == ("n1", NodeProperties(nice=1))
+    assert home_node(net) == ("local", NodeProperties())
     assert home_node(Task(step=net)) is None
     with Node("n1"):
         assert lower(Task(step=net, node="n2"), isolated=True).nodes == ("n2",)
+
+
+def test_what_is_said_of_nodes_is_compiled_too():
+    net = net_of()
+    with Node("n1", threads=1):
+        for runnable in (net, execution_step("s", net), Task(step=net)):
+            compiled = lower(runnable, isolated=True)
+            assert compiled.properties == {"n1": NodeProperties(threads=1)}
+    with TaskGroup() as group:
+        Task(step=net, node=Node("n1", nice=1))
+        Task(step=net, node=Node("n1", cpus=[0]))
+        Task(step=net, node="n2")
+        Task(step=net, node=Node("n3", threads=2))
+    assert lower(group, isolated=True).properties == {
+        "n1": NodeProperties(nice=1, cpus=(0,)),
+        "n3": NodeProperties(threads=2),
+    }
+    assert lower(net, isolated=True).properties == {}
+
+
+def test_what_is_said_of_a_net_with_a_setup_is_not_lost():
+    net = net_of()
+    net.add_attribute(Task.TASK_SETUP, SetupNets([net_of("before")]))
+    with Node("n1", threads=1), Node("n1", nice=1):
+        compiled = lower(net, isolated=True)
+    assert compiled.properties == {"n1": NodeProperties(threads=1, nice=1)}
 
 
 def test_a_plan():

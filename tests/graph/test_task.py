@@ -26,8 +26,8 @@ from procession import (
 def test_only_the_name_of_a_node_counts():
     assert str(Node("n1")) == str(Node(Node("n1"))) == "n1"
     assert str(Node()) == "local"
-    assert Node("n", port=3).kwargs() == {"port": 3}
-    assert repr(Node("n", port=3)) == "Node(name=n, kwargs={'port': 3})"
+    assert Node("n", nice=3).kwargs() == {"nice": 3}
+    assert repr(Node("n", nice=3)) == "Node(name=n, kwargs={'nice': 3})"
     with pytest.raises(GraphError, match="a node needs a name"):
         Node("")
 
@@ -36,12 +36,12 @@ def test_a_cluster_keeps_the_nodes_in_order_and_merges_what_is_said_of_them():
     with Cluster() as cluster:
         with Node("z"):
             pass
-        Node("y", a=1)
-        Node("z", b=2)
-        Node("z", c=3)
+        Node("y", nice=1)
+        Node("z", nice=2)
+        Node("z", threads=3)
     Node("outside")
     assert cluster.nodes() == ["z", "y"]
-    assert cluster.node_kwargs() == {"z": {"b": 2, "c": 3}, "y": {"a": 1}}
+    assert cluster.node_kwargs() == {"z": {"nice": 2, "threads": 3}, "y": {"nice": 1}}
     assert repr(cluster) == f"Cluster(nodes={cluster.nodes()}, node_kwargs={cluster.node_kwargs()})"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from procession.compiler.check import analyze
+from procession.graph.properties import NodeProperties
 from procession.graph.task import LOCAL, TaskOutput
 from procession.runtime.program import NetProgram, NodeProgram, StepProgram, TaskProgram
 
@@ -48,8 +49,10 @@ class CompiledRunnable:
     programs: tuple[NodeProgram, ...]
     outputs: tuple[tuple[str, TaskOutput], ...] = field(repr=False)
     """(node, output) for every task output."""
+    properties: Mapping[str, NodeProperties] = field(default_factory=dict, repr=False)
+    """Node -> what its process is to have; only those are there of which something was said."""
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[str, ...]:
         """The nodes it runs on, in order of first use."""
         return tuple(program.node for program in self.programs)

@@ -13,6 +13,7 @@ from procession.graph.device import check_device
 from procession.graph.message import Repeated
 from procession.graph.net import Net
 from procession.graph.operator import check_operator, signature_of
+from procession.graph.properties import NodeProperties
 from procession.graph.proto import NetDef, OperatorDef
 from procession.graph.setup import is_set_up
 from procession.graph.source import describe
@@ -48,9 +49,16 @@ def check_runnable(runnable: Any) -> None:
     )
 
 
-def home_node(runnable: Runnable) -> str | None:
-    """The node that a runnable runs on which does not say so itself: the current one."""
-    return None if isinstance(runnable, (Task, TaskGroup)) else str(Node.current())
+def home_node(runnable: Runnable) -> tuple[str, NodeProperties] | None:
+    """The node that a runnable runs on which does not say so itself: the current one.
+
+    Returns:
+        Its name and what is said of it there; None if the runnable says so itself.
+    """
+    if isinstance(runnable, (Task, TaskGroup)):
+        return None
+    node = Node.current()
+    return str(node), node.properties
 
 
 def _nets_and_steps(part: Any) -> Iterator[Net | ExecutionStep | Plan]:
@@ -257,6 +265,7 @@ def lower(runnable: Runnable, *, isolated: bool) -> CompiledRunnable:
         RunnableTypeError: It is none.
         GraphError: A plan without steps.
         BlobIsolationError: See `check_isolation`.
+        NodePropertyError: Different things are said of the node that it runs on.
     """
     check_runnable(runnable)
     if not isinstance(runnable, (Task, TaskGroup)) and is_set_up(runnable):
@@ -276,12 +285,18 @@ def lower(runnable: Runnable, *, isolated: bool) -> CompiledRunnable:
             nodes[node].work(work)
             outputs += [(node, output) for task in work.tasks for output in task.outputs()]
         name = runnable.name if isinstance(runnable, Task) else "task group"
+        if isinstance(runnable, Task):
+            said = {runnable.node: runnable.node_properties}
+        else:
+            said = runnable.node_properties()
     else:
-        node = str(Node.current())
+        home = Node.current()
+        node, said = str(home), {str(home): home.properties}
         nodes[node] = Lowering(node)
         nodes[node].plain(runnable)
         name = runnable.Name()
     programs = tuple(lowering.program(private) for lowering in nodes.values())
     if isolated:
         check_isolation(programs, {n: frozenset(low.declared) for n, low in nodes.items()})
-    return CompiledRunnable(name, programs, tuple(outputs))
+    properties = {node: each for node, each in said.items() if each}
+    return CompiledRunnable(name, programs, tuple(outputs), properties)

@@ -20,6 +20,7 @@ In the order in which one stands on the other:
                  Net: operators, one after the other; its blobs; its copies; its blobs' versions
     step.py      ExecutionStep and Plan: when, and how often, nets run
     control.py   steps for sequences, loops and conditions
+    properties.py  what a node's process is to have: threads, CPUs, priority
     cluster.py   Node, Cluster, WorkspaceType: where tasks run
     output.py    TaskOutput: what comes back
     setup.py     what hangs on nets to be run before and after

@@ -21,6 +21,7 @@ from procession.graph.cluster import (
 )
 from procession.graph.net import Net
 from procession.graph.output import TaskOutput, TaskOutputList
+from procession.graph.properties import NodeProperties
 from procession.graph.scope import Managed
 from procession.graph.setup import SetupNets, add_setup_steps, get_setup_nets
 from procession.graph.step import (
@@ -112,7 +113,9 @@ class Task(Managed):
             name = step.Name() if isinstance(step, ExecutionStep) else "task"
         if node is not None and not isinstance(node, Node):
             node = Node(node)
-        self.node = str(Node.current(node))
+        place = Node.current(node)
+        self.node = str(place)
+        self.node_properties = place.properties
         self.group = TaskGroup.current(group, required=False)
         self.name = f"{self.node}/{name}"
         self._workspace_type = checked_workspace_type(workspace_type)
@@ -134,9 +137,12 @@ class Task(Managed):
     def of(cls, runnable: Net | ExecutionStep | Plan) -> Task:
         """A task in no group, on the current node, for something that is not in a task."""
         step = runnable.Steps() if isinstance(runnable, Plan) else runnable
+        here = Node.current()
         # In a context of its own it joins no group.
-        make = partial(cls, step=step, node=str(Node.current()), name=runnable.Name())
-        return Context().run(make)
+        make = partial(cls, step=step, node=str(here), name=runnable.Name())
+        task = Context().run(make)
+        task.node_properties = here.properties
+        return task
 
     def __repr__(self) -> str:
         return f"Task(name={self.name}, node={self.node}, outputs={self._outputs})"
@@ -310,6 +316,7 @@ class TaskGroup(Managed):
         self._report_steps: list[tuple[str, ExecutionStep]] = []
         self._report_nets: dict[str, tuple[Net, float]] = {}
         self._remote_nets: list[Net] = []
+        self._node_properties: dict[str, NodeProperties] = {}
         self._already_used = False
         self._work: dict[str, NodeWork] | None = None
         self._grouped: dict[tuple[tuple[str, str], ...], TaskGroup] = {}
@@ -341,6 +348,7 @@ class TaskGroup(Managed):
                 f"task {task.name!r} is {task._workspace_type} and its group is "
                 f"{self._workspace_type}: a group is all of one workspace type"
             )
+        self._say(task.node, task.node_properties)
         kind = task._workspace_type or self._workspace_type or WorkspaceType.PRIVATE
         task._workspace_type = self._workspace_type = kind
         if task not in self._known:
@@ -352,6 +360,14 @@ class TaskGroup(Managed):
             self._known.add(task)
         task.group = self
         self._tasks.append(task)
+
+    def _say(self, node: str, properties: NodeProperties) -> None:
+        known = self._node_properties.get(node)
+        self._node_properties[node] = properties if known is None else known.merged(properties)
+
+    def node_properties(self) -> dict[str, NodeProperties]:
+        """Node -> what was said of it, by its tasks and reports; see `Node`."""
+        return {node: self._node_properties[node] for node in self.used_nodes()}
 
     def discard(self, task: Task) -> None:
         """Take a task out again; its name stays taken."""
@@ -382,6 +398,13 @@ class TaskGroup(Managed):
         """What `add_remote_net` was given."""
         return self._remote_nets
 
+    def _at(self, node: str | Node | None) -> str:
+        """The name of a node to report on, whose properties are noted."""
+        at = node or Node.current()
+        if isinstance(at, Node):
+            self._say(str(at), at.properties)
+        return str(at)
+
     def report_step(
         self,
         step: Steps | None = None,
@@ -397,7 +420,7 @@ class TaskGroup(Managed):
         """
         self._changing()
         made = _recurring(execution_step(None, None) if step is None else step, interval_ms)
-        self._report_steps.append((str(node or Node.current()), made))
+        self._report_steps.append((self._at(node), made))
 
     def report_net(
         self,
@@ -415,7 +438,7 @@ class TaskGroup(Managed):
         Raises:
             GraphError: A net is given, and the node has one already.
         """
-        at = str(node or Node.current())
+        at = self._at(node)
         if at in self._report_nets:
             if net is not None:
                 raise GraphError(f"node {at!r} already has a report net in this TaskGroup")
@@ -489,6 +512,8 @@ class TaskGroup(Managed):
                 # That is all: what hangs on its nets is in it.
                 task._step_with_setup = _one_step(target, works)
                 task._work = {target: NodeWork((task,), (), (), ())}
+                if moved.get(target) == target:
+                    group._say(target, self._node_properties[target])
             self._grouped[key] = group
         return self._grouped[key]
 
