@@ -81,13 +81,7 @@ class Coordinator:
         """What the worker's pool asks for."""
         assert 0 < least <= preferred
         self.requests.append((least, preferred))
-        for name in returned:
-            assert name not in {lease.segment for lease in self.leases.values()}, "still fetched"
-            self.dedicated.discard(name)
-            segment = self.segments.pop(name)
-            segment.unlink()
-            segment.close()
-            self.returned.append(name)
+        self.take_back(returned)
         self.asked()
         if self.limit is not None:
             left = self.limit - self.bytes
@@ -102,6 +96,16 @@ class Coordinator:
         attached = Segment.attach(segment.name, segment.size)
         self._attached.add(attached)
         return attached
+
+    def take_back(self, names: Sequence[str]) -> None:
+        """What the worker's pool hands back."""
+        for name in names:
+            assert name not in {lease.segment for lease in self.leases.values()}, "still fetched"
+            self.dedicated.discard(name)
+            segment = self.segments.pop(name)
+            segment.unlink()
+            segment.close()
+            self.returned.append(name)
 
     def fetch(self, blob: Blob) -> Any:
         """A leased array over the coordinator's own mapping."""

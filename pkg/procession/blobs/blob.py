@@ -20,8 +20,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from procession.blobs.datatypes import check_dtype
 from procession.blobs.shared import MINIMUM
 from procession.blobs.snapshot import Array
+from procession.blobs.unfinished import Unfinished
 
 
 class Buffer(Protocol):
@@ -43,6 +45,9 @@ class Pool(Protocol):
 
     def adopt(self, array: Array) -> Any:
         """A buffer made of the array itself, None where that cannot be."""
+
+    def draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        """An array to be filled, in a buffer if there is one that can become a blob's."""
 
     def free(self, buffer: Any) -> None:
         """Take a buffer back."""
@@ -67,16 +72,22 @@ def is_tensor(value: object) -> bool:
     )
 
 
-def as_value(value: object) -> Any:
-    """What a fed value is kept as.
+def as_value(value: object, name: str | None = None) -> Any:
+    """What a fed value is kept as; `name` says in errors which blob it is for.
 
     Arrays stay (their subclasses' extras do not; masked arrays are kept as objects), numbers become
     0-dimensional tensors: bool, int64 and, as everything in Caffe2, float32. All else is an object.
+
+    Raises:
+        DataTypeError: An array of a type that is not NumPy's own.
     """
     if isinstance(value, np.ma.MaskedArray):
         return value
     if isinstance(value, (np.ndarray, np.generic)):
-        return np.asarray(value)
+        array = np.asarray(value)
+        if array.dtype.isbuiltin != 1:
+            check_dtype(array.dtype, "a blob" if name is None else f"blob {name!r}")
+        return array
     if isinstance(value, (bool, int)):
         try:
             return np.asarray(value, np.bool_ if isinstance(value, bool) else np.int64)
@@ -154,6 +165,9 @@ class Blob:
         Args:
             value: An array from `target`, or any value; a tensor's bytes are copied.
             given: Nobody else holds the value: it may be kept as it is.
+
+        Raises:
+            DataTypeError: An array of a type that is not NumPy's own.
         """
         if not is_tensor(value):
             self._let_go()
@@ -167,6 +181,8 @@ class Blob:
             buffer, self._pending = self._pending[0], None
             self._set(buffer, value)
             return
+        if value.dtype.isbuiltin != 1:
+            check_dtype(value.dtype)
         if given:
             # To be written in place later, it must be like an array of the blob's own making.
             flags = value.flags
@@ -182,6 +198,21 @@ class Blob:
         array = self.target(value.shape, value.dtype)
         np.copyto(array, value)
         self.store(array)
+
+    def take(self, buffer: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Make what was written into a buffer the blob's value. The buffer is the blob's from here.
+
+        The one of the value before is freed; if it is leased, that is when its last lease ends. It
+        may also be the blob's own one, written in place. Who wrote it may look at it still.
+        """
+        array = self._array
+        own = buffer is self.buffer
+        if not (own and array is not None and array.shape == shape and array.dtype == dtype):
+            if own:
+                self.buffer = None
+            self._set(buffer, buffer.array(shape, dtype))
+        if buffer.leased:
+            self.tell_leased()
 
     def _set(self, buffer: Any, array: Array) -> None:
         before = self._array

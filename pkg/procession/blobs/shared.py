@@ -3,25 +3,33 @@
 The coordinator owns the segments; which part of one is which buffer is the worker's business
 alone. Memory that has never been touched is dear, so a buffer that is let go of goes to a free
 list and is used again for the next value of its size. Small buffers are cut from a common
-segment, which is cut anew when none of them is in use; large ones have a segment each. When
-more than half of those lies idle, or memory runs out, all idle segments are handed back.
+segment, which is cut anew when none of them is in use; large ones have a segment each.
+
+Segments in which nothing is in use are *idle*. They are handed back in exchange, when a new
+segment is needed and more than half of the large ones is idle, or there is no other memory; and as
+*surplus*, when more is idle than `KEPT` and than what is in use. A program may let go of much and
+want it again at once, over and over. So what was handed back and is wanted again raises what is
+kept, until `surplus` is told that nothing has happened for a while.
 
 A buffer that was fetched is *leased*: each fetch counts one up, each message from the
 coordinator that a fetched array has become garbage counts one down. A leased buffer is neither
-written nor reused.
+written nor reused. A buffer can be leased before any blob has it: that is a *reserved* one, for
+the coordinator to write into. Its lease is the ticket by which a blob claims it. Unclaimed, it goes
+back to the free list when the lease ends, as any other does.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from procession.blobs.segment import Segment
 from procession.blobs.snapshot import Array
+from procession.blobs.unfinished import Unfinished
 from procession.errors import OutOfSharedMemoryError
 
 PAGE = 4096
@@ -30,6 +38,8 @@ MINIMUM = PAGE
 COMMON = 1 << 20
 """The first common segment's size; each further one is twice as large, up to `COMMON_MOST`."""
 COMMON_MOST = 8 << 20
+KEPT = 64 << 20
+"""So many idle bytes are kept in any case, for what comes next."""
 
 SegmentRequest = Callable[[int, int, Sequence[str]], Segment]
 """(least bytes, preferred bytes, names of segments handed back) -> a segment, mapped."""
@@ -78,6 +88,10 @@ class _Common:
         """How many of its buffers are in use."""
 
 
+def _size(segment: Segment) -> int:
+    return segment.size
+
+
 class SharedPool:
     """Cuts segments into buffers and reuses them. Safe to use from several threads."""
 
@@ -90,6 +104,14 @@ class SharedPool:
         self._next_common = COMMON
         self._dedicated_total = 0
         self._dedicated_free = 0
+        self._total = 0
+        """Bytes of all segments."""
+        self._idle = 0
+        """Bytes of those in which nothing is in use."""
+        self._wanted_back = 0
+        """Bytes that were handed back as surplus and are missed since; so much is kept."""
+        self._most_idle = 0
+        """Bytes that were idle when surplus was last handed back."""
         self._numbers = itertools.count(1)
         self._leases: dict[int, SharedBuffer] = {}
 
@@ -99,26 +121,34 @@ class SharedPool:
         Raises:
             OutOfSharedMemoryError: The machine, or the node's limit, does not have them.
         """
-        size = size_class(nbytes)
         with self._lock:
-            free = self._free.get(size)
-            if free:
-                buffer = free.pop()
-                buffer.owned = True
-                if buffer.dedicated:
-                    self._dedicated_free -= size
-                else:
-                    self._commons[buffer.segment.name].live += 1
-                return buffer
-            if size > COMMON // 2:
-                return self._dedicated(size)
-            common = self._common
-            if common is None or common.cut + size > common.segment.size:
-                common = self._common = self._empty_common(size) or self._new_common(size)
-            buffer = SharedBuffer(common.segment, common.cut, size, dedicated=False)
-            common.cut += size
-            common.live += 1
+            return self._allocate(size_class(nbytes))
+
+    def _allocate(self, size: int) -> SharedBuffer:
+        free = self._free.get(size)
+        if free:
+            buffer = free.pop()
+            buffer.owned = True
+            if buffer.dedicated:
+                self._dedicated_free -= size
+                self._idle -= buffer.segment.size
+            else:
+                self._use(self._commons[buffer.segment.name])
             return buffer
+        if size > COMMON // 2:
+            return self._dedicated(size)
+        common = self._common
+        if common is None or common.cut + size > common.segment.size:
+            common = self._common = self._empty_common(size) or self._new_common(size)
+        buffer = SharedBuffer(common.segment, common.cut, size, dedicated=False)
+        common.cut += size
+        self._use(common)
+        return buffer
+
+    def _use(self, common: _Common) -> None:
+        if common.live == 0:
+            self._idle -= common.segment.size
+        common.live += 1
 
     def _empty_common(self, size: int) -> _Common | None:
         """A common segment of which nothing is in use, to be cut anew."""
@@ -133,6 +163,7 @@ class SharedPool:
         common = _Common(self._segment(size, self._next_common))
         self._next_common = min(2 * self._next_common, COMMON_MOST)
         self._commons[common.segment.name] = common
+        self._idle += common.segment.size
         return common
 
     def _dedicated(self, size: int) -> SharedBuffer:
@@ -143,36 +174,63 @@ class SharedPool:
 
     def _segment(self, least: int, preferred: int) -> Segment:
         """A new segment; in exchange for all idle ones if those are more than half, or needed."""
-        returned = self._idle() if 2 * self._dedicated_free > self._dedicated_total else []
+        self._wanted_back = min(self._wanted_back + preferred, self._most_idle)
+        returned = self._hand_back(0) if 2 * self._dedicated_free > self._dedicated_total else []
         try:
-            return self._request(least, preferred, returned)
+            segment = self._request(least, preferred, returned)
         except OutOfSharedMemoryError:
-            returned = self._idle()
+            returned = self._hand_back(0)
             if not returned:
                 raise
-            return self._request(least, preferred, returned)
+            segment = self._request(least, preferred, returned)
+        self._total += segment.size
+        return segment
 
-    def _idle(self) -> list[str]:
-        """Let go of all segments of which nothing is in use; their names."""
-        idle = {
-            buffer.segment.name: buffer.segment
-            for buffers in self._free.values()
-            for buffer in buffers
-            if buffer.dedicated
-        }
-        self._dedicated_total -= self._dedicated_free
-        self._dedicated_free = 0
-        for common in [common for common in self._commons.values() if common.live == 0]:
-            idle[common.segment.name] = common.segment
-            del self._commons[common.segment.name]
-            if common is self._common:
+    def surplus(self, everything: bool = False, quiet: bool = False) -> list[str]:
+        """The segments to be handed back to the coordinator at this moment, unmapped here.
+
+        That is more than nothing only if more is idle than `KEPT`, than what is in use, and than
+        what was handed back too early. Then half of that stays. To be called after whatever
+        may have let go of memory: it costs next to nothing.
+
+        Args:
+            everything: Hand back all that is idle.
+            quiet: Nothing has happened for a while, so nothing counts as handed back too early.
+        """
+        if quiet:
+            self._wanted_back = self._most_idle = 0
+        kept = 0 if everything else max(KEPT, self._total - self._idle, self._wanted_back)
+        if self._idle <= kept:
+            return []
+        with self._lock:
+            if not (everything or quiet):
+                self._most_idle = self._idle
+            return self._hand_back(kept // 2)
+
+    def _hand_back(self, kept: int) -> list[str]:
+        """Let go of idle segments, large ones first, until no more than so many bytes are idle."""
+        commons = [common for common in self._commons.values() if common.live == 0]
+        idle = [common.segment for common in commons]
+        idle += [b.segment for buffers in self._free.values() for b in buffers if b.dedicated]
+        idle.sort(key=_size)
+        gone: dict[str, Segment] = {}
+        while idle and self._idle > kept:
+            segment = idle.pop()
+            gone[segment.name] = segment
+            self._idle -= segment.size
+            self._total -= segment.size
+            common = self._commons.pop(segment.name, None)
+            if common is None:
+                self._dedicated_total -= segment.size
+                self._dedicated_free -= segment.size
+            elif common is self._common:
                 self._common = None
-        self._forget(set(idle))
-        for segment in idle.values():
+        self._forget(gone.keys())
+        for segment in gone.values():
             segment.close()
-        return list(idle)
+        return list(gone)
 
-    def _forget(self, segments: set[str]) -> None:
+    def _forget(self, segments: Collection[str]) -> None:
         """Take the buffers of these segments off the free lists."""
         for size, buffers in self._free.items():
             self._free[size] = [b for b in buffers if b.segment.name not in segments]
@@ -181,6 +239,13 @@ class SharedPool:
         """Heap memory cannot become shared: the value has to be copied."""
         return None
 
+    def draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        """An array to be filled in this process, where nobody counts who looks at shared memory.
+
+        It is an ordinary one, which is copied when it is done.
+        """
+        return Unfinished(None, 0, shape, dtype)
+
     def free(self, buffer: SharedBuffer) -> None:
         """Take a buffer back, now or when its last lease ends."""
         with self._lock:
@@ -188,20 +253,70 @@ class SharedPool:
             self._reclaim(buffer)
 
     def _reclaim(self, buffer: SharedBuffer) -> None:
-        if not buffer.owned and not buffer.leases:
-            self._free.setdefault(buffer.size, []).append(buffer)
-            if buffer.dedicated:
-                self._dedicated_free += buffer.size
-            else:
-                self._commons[buffer.segment.name].live -= 1
+        if buffer.owned or buffer.leases:
+            return
+        self._free.setdefault(buffer.size, []).append(buffer)
+        if buffer.dedicated:
+            self._dedicated_free += buffer.size
+            self._idle += buffer.segment.size
+        else:
+            common = self._commons[buffer.segment.name]
+            common.live -= 1
+            if common.live == 0:
+                self._idle += common.segment.size
 
     def lease(self, buffer: SharedBuffer) -> int:
         """Count one more who looks at the buffer; returns the number to end that with."""
         with self._lock:
-            number = next(self._numbers)
-            self._leases[number] = buffer
-            buffer.leases += 1
-            return number
+            return self._lease(buffer)
+
+    def _lease(self, buffer: SharedBuffer) -> int:
+        number = next(self._numbers)
+        self._leases[number] = buffer
+        buffer.leases += 1
+        return number
+
+    def leased(self, number: int) -> SharedBuffer:
+        """The buffer of a lease that has not ended.
+
+        Raises:
+            KeyError: There is no such lease.
+        """
+        return self._leases[number]
+
+    def reserve(self, nbytes: int) -> tuple[int, SharedBuffer]:
+        """A buffer that no blob has yet, for somebody else to write into.
+
+        Returns:
+            The number of its lease, which is the ticket to `claim` it with, and the buffer.
+
+        Raises:
+            OutOfSharedMemoryError: The machine, or the node's limit, does not have the memory.
+        """
+        with self._lock:
+            buffer = self._allocate(size_class(nbytes))
+            buffer.owned = False
+            return self._lease(buffer), buffer
+
+    def claim(self, ticket: int) -> SharedBuffer:
+        """Take the buffer of a reservation for a blob (see `Blob.take`).
+
+        Its lease goes on, since who wrote into it may still look: the blob's next value goes
+        elsewhere until the lease has ended. A blob's own buffer, leased to be written in place, is
+        claimed in the same way, whatever has become of the blob meanwhile. That is only for who
+        sees to it that nobody reads the blob in between.
+
+        Raises:
+            KeyError: There is no such reservation, or not any more.
+        """
+        with self._lock:
+            buffer = self._leases[ticket]
+            buffer.owned = True
+            return buffer
+
+    def drop(self, ticket: int) -> None:
+        """Give a reservation up. Only when nobody can write into the buffer any more."""
+        self.end_lease(ticket)
 
     def end_lease(self, number: int) -> None:
         """The coordinator's array of that lease is garbage."""
