@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import itertools
 import os
 import random
 import resource
@@ -115,3 +117,58 @@ def interrupt_a_child(connection: Connection, argument: bytes) -> None:
     os.kill(os.getpid(), signal.SIGINT)
     done = subprocess.run(["sh", "-c", "kill -INT $$; echo survived"], capture_output=True)
     connection.send((done.returncode, done.stdout))
+
+
+def talk(connection: Connection, argument: bytes) -> None:
+    text = argument.decode(errors="surrogatepass")
+    print(text)
+    print(text, file=sys.stderr)
+    os.write(1, b"native\n")
+    subprocess.run(["echo", "from a child"], check=True)
+    connection.send("said")
+    connection.recv()
+
+
+def crash(connection: Connection, argument: bytes) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for i in range(3000):
+        print(i)
+    print("half a line", end="", flush=True)
+    print("help", file=sys.stderr)
+    if argument == b"exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGKILL if argument == b"kill" else signal.SIGSEGV)
+    signal.pause()
+
+
+def flood(connection: Connection, argument: bytes) -> None:
+    for i in itertools.count():
+        print("line", i)
+        if i == 2000:
+            connection.send(i)
+
+
+def echo_lines(connection: Connection, argument: bytes) -> None:
+    connection.send("ready")
+    while (message := connection.recv()) is not None:
+        print(message)
+        connection.send(None)
+
+
+def leave_a_child(connection: Connection, argument: bytes) -> None:
+    print("the worker's")
+    connection.send(subprocess.Popen(["sleep", "1000"]).pid)
+
+
+def share_the_connection(connection: Connection, argument: bytes) -> None:
+    child = subprocess.Popen(["sleep", "1000"], pass_fds=[connection.fileno()])
+    connection.send(child.pid)
+    threading.Event().wait(1000)
+
+
+def drop_the_connection(connection: Connection, argument: bytes) -> None:
+    fd = connection.fileno()
+    del connection
+    gc.collect()
+    os.fstat(fd)
+    sys.exit(7)

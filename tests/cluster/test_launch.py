@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import wait
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -244,6 +245,22 @@ class TestEnd:
         assert not worker.join(0)
         assert all_gone([process])
 
+    def test_a_worker_ends_with_its_connection(self, start, method) -> None:
+        worker = start("share_the_connection", method=method)
+        child = psutil.Process(receive(worker))
+        try:
+            # Unread, and that changes nothing.
+            worker.connection.send("a message")
+            worker.connection.close()
+            assert code(worker) == 1
+            assert child.is_running()
+        finally:
+            child.kill()
+            psutil.wait_procs([child], DEADLINE)
+
+    def test_a_connection_that_nobody_holds_stays(self, start, method) -> None:
+        assert code(start("drop_the_connection", method=method)) == 7
+
     @linux
     def test_the_server_ends_a_worker_that_lets_no_thread_run(self, start) -> None:
         worker = start("busy", b"holding the GIL", "forkserver")
@@ -296,8 +313,8 @@ class TestWhatArrives:
         seen = receive(start("describe", method=method))
         assert seen["inheritable"] == []
         kinds = sorted(name.partition(":")[0] for name in seen["files"])
-        # A connection and a lifeline; and the directory that is being read.
-        assert [kind for kind in kinds if not kind.startswith("/proc")] == ["pipe", "socket"]
+        # The connection; and the directory that is being read.
+        assert [kind for kind in kinds if not kind.startswith("/proc")] == ["socket"]
         assert receive(sibling) == b""
 
     def test_output_goes_where_the_coordinators_goes_at_that_time(
@@ -449,6 +466,36 @@ class TestForkServer:
         receive(start("echo", method="forkserver"))
         assert forkserver.running_server() is server
         assert psutil.Process(server.pid).num_threads() == 1
+
+    @linux
+    def test_a_worker_costs_little_memory_of_its_own(self, start) -> None:
+        worker = start("echo", method="forkserver")
+        receive(worker)
+        # Else it would keep what it then imports, in each worker, to itself.
+        assert psutil.Process(worker.pid).memory_full_info().uss < 6 << 20
+
+    def test_a_worker_imports_nothing_by_itself(self) -> None:
+        net = procession.Net("net")
+        net.MatMul(["x", "x"], "y")
+        net.UniformFill([], "z", shape=[3])
+        listing = procession.Net("listing")
+        listing.Python(lambda _, outputs: outputs[0].feed(" ".join(sys.modules)))(
+            ["y"], ["modules"]
+        )
+        group = procession.TaskGroup(procession.WorkspaceType.GLOBAL)
+        with group, procession.Node("n"):
+            procession.Task(step=[net, listing])
+        with procession.ProcessSession(start_method="forkserver") as session:
+            workspace = session.workspace("n")
+            workspace.feed_blob("x", np.ones((100, 100)))
+            session.run(group)
+            assert workspace.fetch_blob("y").shape == (100, 100)
+            modules = set(str(workspace.fetch_blob("modules")).split())
+        text = (
+            f"import sys; [__import__(name) for name in {forkserver.PRELOAD}]; print(*sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+        assert modules - set(done.stdout.split()) == set()
 
     def test_killed_with_a_worker_running(self, start) -> None:
         worker = start("busy", b"sleep", "forkserver")

@@ -14,8 +14,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import multiprocessing
 import os
 import random
+import select
 import signal
 import sys
 import threading
@@ -30,24 +32,20 @@ from procession.cluster import blas, handover
 _OUTPUT_BUFFER = 1 << 16
 
 
-def spawned(
-    connection: int, lifeline: int, description: Mapping[str, Any], argument: bytes
-) -> NoReturn:
+def spawned(connection: int, description: Mapping[str, Any], argument: bytes) -> NoReturn:
     """Be a worker, in a new interpreter."""
-    for fd in (connection, lifeline):
-        os.set_inheritable(fd, False)
-    _run(connection, lifeline, description, argument)
+    os.set_inheritable(connection, False)
+    _run(connection, description, argument)
 
 
-def forked(packed: int, connection: int, lifeline: int, stdout: int, stderr: int) -> NoReturn:
+def forked(packed: int, connection: int, stdout: int, stderr: int) -> NoReturn:
     """Be a worker, in a fresh copy of the fork server."""
     try:
         for fd, standard in ((stdout, 1), (stderr, 2)):
             os.dup2(fd, standard)
             os.close(fd)
         description, argument = handover.unpack(packed)
-        os.environ.clear()
-        os.environ.update(description["environ"])
+        _set_environment(description["environ"])
         if description["directory"] is not None:
             os.chdir(description["directory"])
         if description["affinity"] is not None:
@@ -62,26 +60,37 @@ def forked(packed: int, connection: int, lifeline: int, stdout: int, stderr: int
     except BaseException:
         traceback.print_exc()
         os._exit(1)
-    _run(connection, lifeline, description, argument)
+    _run(connection, description, argument)
 
 
-def _run(
-    connection: int, lifeline: int, description: Mapping[str, Any], argument: bytes
-) -> NoReturn:
+def _set_environment(environ: Mapping[str, str]) -> None:
+    # What is right already is left alone: every string that is freed or made anew is in memory
+    # that is no longer shared with the server.
+    for name in os.environ.keys() - environ.keys():
+        del os.environ[name]
+    for name, value in environ.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def _run(connection_fd: int, description: Mapping[str, Any], argument: bytes) -> NoReturn:
     # Ctrl-C goes to every process of the terminal; the coordinator says what it means for
     # us. A handler that does nothing, because SIG_IGN would be inherited by exec.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     code: object = 1
+    # Held until the end of the process: what is garbage is closed, and that looks like a hang-up.
+    connection = Connection(connection_fd)
     try:
         threading.Thread(
-            target=_die_with, args=(lifeline,), name="procession-lifeline", daemon=True
+            target=_die_with, args=(connection_fd,), name="procession-lifeline", daemon=True
         ).start()
         sys.argv[:] = description["argv"]
+        multiprocessing.current_process().authkey = description["authkey"]
         sys.stdout = sys.__stdout__ = _output(1, description["stdout"])  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = _output(2, description["stderr"])  # type: ignore[misc]
         module, function = description["target"]
-        getattr(importlib.import_module(module), function)(Connection(connection), argument)
+        getattr(importlib.import_module(module), function)(connection, argument)
         code = None
     except SystemExit as leave:
         code = leave.code
@@ -91,9 +100,12 @@ def _run(
         _exit(code)
 
 
-def _die_with(lifeline: int) -> None:
-    """Waits for the end of the coordinator, which holds the other end of this pipe."""
-    os.read(lifeline, 1)
+def _die_with(connection: int) -> None:
+    """Waits for the end of the coordinator, which holds the other end of the connection."""
+    hang_up = select.poll()
+    # No event is asked for. A hang-up is told all the same, and messages wake nobody here.
+    hang_up.register(connection, 0)
+    hang_up.poll()
     os._exit(1)
 
 

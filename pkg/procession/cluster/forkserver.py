@@ -10,9 +10,9 @@ Who sends what
 The coordinator holds one end of a socket pair, the server the other: `requests`. For each
 worker there is another pair, `control`: the coordinator keeps one end and passes the other.
 
-    coordinator -> server   on requests: one byte, and with it six file descriptors:
+    coordinator -> server   on requests: one byte, and with it five file descriptors:
                             control, packed (see `handover.pack`), the worker's end of its
-                            connection, the read end of its lifeline, stdout, stderr
+                            connection, stdout, stderr
     server -> coordinator   on control: the worker's pid, and with it a pidfd where there
                             are any; or minus an errno when the worker could not be forked
     server -> coordinator   on control: the worker's exit code, when it has been reaped;
@@ -25,17 +25,16 @@ anybody.
 Who holds which file
 --------------------
 
-    coordinator   requests; of each worker: control, connection, pidfd and the write end of
-                  the lifeline, of which there is no other copy (forked copies of the
-                  coordinator close theirs)
+    coordinator   requests; of each worker: control, pidfd, and its end of the connection, of
+                  which there is no other copy (forked copies of the coordinator close theirs)
     server        requests; of each worker: control
-    worker        its end of the connection, the read end of its lifeline, 0, 1, 2
+    worker        its end of the connection, 0, 1, 2
 
 Who dies
 --------
 
     a worker         The server reaps it, and sends the code. The pid is free by then.
-    the coordinator  Each lifeline reaches its end, and a thread of each worker ends it.
+    the coordinator  Each connection hangs up, and a thread of each worker ends it.
                      `requests` reaches its end as well: the server kills all workers (one
                      may sit in C code that lets no thread run), reaps them, unlinks the
                      coordinator's segments if its resource tracker does not, and ends.
@@ -62,6 +61,7 @@ import selectors
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ from procession.cluster import blas, child, handover
 
 CLEAN_UP_AFTER = 2.0
 """Seconds that a dead coordinator's resource tracker has to unlink what the coordinator left."""
-PRELOAD = ("numpy", "numpy.random", "cloudpickle", "procession.cluster.worker")
+PRELOAD = ("numpy", "numpy.ma", "numpy.random", "cloudpickle", "procession.cluster.worker")
 
 # Held while a worker or a server is being started, and while the coordinator forks, so
 # that a forked copy knows of every file that it has to close.
@@ -115,14 +115,16 @@ class Server:
         """The server's process id."""
         return self._process.pid
 
-    def fork(self, control: socket.socket, packed: int, connection: int, lifeline: int) -> None:
-        """Ask for a worker that writes where we do; the answer comes by the control."""
+    def fork(
+        self, stdout: int, stderr: int, control: socket.socket, packed: int, connection: int
+    ) -> None:
+        """Ask for a worker that writes to these two; the answer comes by the control."""
         # If the server is gone, the lack of an answer says so.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(
                 self._requests,
                 [b"+"],
-                [control.fileno(), packed, connection, lifeline, 1, 2],
+                [control.fileno(), packed, connection, stdout, stderr],
                 handover.NO_SIGNAL,
             )
 
@@ -206,6 +208,8 @@ def serve(requests_fd: int, description: Mapping[str, Any], preload: bytes) -> N
         with contextlib.suppress(Exception):
             importlib.import_module(module)
     blas.blas_threads()  # looks up the library, once for all workers
+    # Each worker has to forget what was in these directories. It is cheaper done once.
+    sys.path_importer_cache.clear()
     gc.freeze()
     workers = _Workers(requests_fd, wakeup, wakeup_write)
     try:
@@ -259,12 +263,12 @@ class _Workers:
         return True
 
     def _serve_request(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._requests, 1, 6, handover.CLOSE_ON_EXEC)
+        data, fds, _, _ = socket.recv_fds(self._requests, 1, 5, handover.CLOSE_ON_EXEC)
         for fd in fds:
             os.set_inheritable(fd, False)
         if fds:
             control = socket.socket(fileno=fds[0])
-            if len(fds) == 6:
+            if len(fds) == 5:
                 self._fork(control, fds[1:])
             else:
                 # The rest went over our limit of open files.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import marshal
+import multiprocessing
 import os
 import signal
 import socket
@@ -27,11 +28,18 @@ _NUMBER = struct.Struct("=q")
 
 # A coordinator may have given SIGPIPE back its default, which is death.
 NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
+PIPED = ("utf-8", "backslashreplace")
+"""Encoding and error handler of text that a worker writes to a pipe of ours (see `logs`)."""
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-def describe(target: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """What a child shall look like: plain data, as it is in the coordinator now."""
+def describe(
+    target: str, environ: Mapping[str, str], stdout: int = 1, stderr: int = 2
+) -> dict[str, Any]:
+    """What a child shall look like: plain data, as it is in the coordinator now.
+
+    `stdout` and `stderr` are what it is going to write to: our own files, or pipes to us.
+    """
     module, _, function = target.partition(":")
     if not module or not function:
         raise ValueError(f"a target is written 'module:function', not {target!r}")
@@ -45,11 +53,13 @@ def describe(target: str, environ: Mapping[str, str]) -> dict[str, Any]:
         "path": [str(entry) for entry in sys.path if isinstance(entry, str)],
         "argv": [str(word) for word in getattr(sys, "argv", [""])],
         "directory": directory,
+        # What talks to a `multiprocessing.Manager` of the coordinator's has to know it.
+        "authkey": bytes(multiprocessing.current_process().authkey),
         "environ": dict(environ),
         "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         # Of the files themselves: sys.stdout may be a notebook cell or a StringIO.
-        "stdout": _text_format(sys.__stdout__, "strict"),
-        "stderr": _text_format(sys.__stderr__, "backslashreplace"),
+        "stdout": _text_format(sys.__stdout__, "strict") if stdout == 1 else PIPED,
+        "stderr": _text_format(sys.__stderr__, "backslashreplace") if stderr == 2 else PIPED,
     }
 
 

@@ -7,9 +7,9 @@
 In the worker, `main(connection, argument)` is called. The user's `__main__` is imported by
 neither, so scripts need no `if __name__ == "__main__"`.
 
-A worker holds the read end of a pipe, its lifeline, whose write end only the coordinator
-has. When the coordinator dies, however that happens, the pipe reaches its end and so does
-the worker.
+A worker's connection is its lifeline as well: the other end only the coordinator has. When the
+coordinator dies, however that happens, the connection hangs up, and a thread of the worker,
+which waits for that and nothing else, ends the worker.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -41,8 +42,8 @@ DEFAULT_METHOD = METHODS[0]
 # fork server died before it. As in multiprocessing.
 UNKNOWN_EXITCODE = 255
 
-# Passes on to a started process: control, packed, connection, lifeline.
-_Start = Callable[[socket.socket, int, int, int], None]
+# Passes on to a started process: control, packed, connection.
+_Start = Callable[[socket.socket, int, int], None]
 
 
 class WorkerProcess:
@@ -127,7 +128,7 @@ class WorkerProcess:
         return ended
 
     def close(self) -> None:
-        """Close every file. A worker that still runs loses its lifeline, and ends."""
+        """Close every file. A worker that still runs loses its connection, and ends."""
         with self._lock:
             self.exitcode()
             self._forget()
@@ -168,21 +169,23 @@ def start_worker(
     *,
     method: str | None = None,
     environment: Mapping[str, str] | None = None,
+    stdout: int = 1,
+    stderr: int = 2,
 ) -> WorkerProcess:
     """Start a process that calls the target, "module:function", with a connection and `argument`.
 
     The process sees `os.environ` with `environment` on top, the working directory, the
     CPU affinity, `sys.path` and `sys.argv` as they are now, and writes to what our files
-    1 and 2 are now; its 0 is empty.
+    `stdout` and `stderr` are now; its 0 is empty. They stay ours to close.
     Returns when the process exists, before it has done anything.
     """
     method = resolve_method(method)
     environ = {**os.environ, **(environment or {})}
-    description = handover.describe(target, environ)
+    description = handover.describe(target, environ, stdout, stderr)
     with forkserver.starting, handover.standard_files():
         if method == "forkserver":
-            return _start_forked(description, argument)
-        return _start(description, argument, _Spawn(environ))
+            return _start_forked(description, argument, stdout, stderr)
+        return _start(description, argument, _Spawn(environ, stdout, stderr))
 
 
 class _NoAnswerError(Exception):
@@ -199,12 +202,9 @@ def _start(description: Mapping[str, Any], argument: bytes, start: _Start) -> Wo
             control, their_control = socket.socketpair()
             ours.enter_context(control)
             theirs.enter_context(their_control)
-            their_lifeline, lifeline = os.pipe()
-            ours.callback(os.close, lifeline)
-            theirs.callback(os.close, their_lifeline)
             packed = handover.pack(description, argument)
             theirs.callback(os.close, packed)
-            start(their_control, packed, their_connection.fileno(), their_lifeline)
+            start(their_control, packed, their_connection.fileno())
         # Their half is closed here: without an answer the control is now at its end.
         pid, pidfds = handover.receive_pid(control)
         for pidfd in pidfds:
@@ -218,11 +218,13 @@ def _start(description: Mapping[str, Any], argument: bytes, start: _Start) -> Wo
         )
 
 
-def _start_forked(description: Mapping[str, Any], argument: bytes) -> WorkerProcess:
+def _start_forked(
+    description: Mapping[str, Any], argument: bytes, stdout: int, stderr: int
+) -> WorkerProcess:
     for _ in range(2):
         server = forkserver.running_server()
         try:
-            return _start(description, argument, server.fork)
+            return _start(description, argument, partial(server.fork, stdout, stderr))
         except _NoAnswerError:
             if not server.ended(timeout=1):
                 raise OSError("the fork server dropped a request; is it short of files?") from None
@@ -235,17 +237,19 @@ def _start_forked(description: Mapping[str, Any], argument: bytes) -> WorkerProc
 class _Spawn:
     """Does for a new interpreter what the fork server does for its workers."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], stdout: int, stderr: int) -> None:
         self._environ = environ
+        self._stdout = stdout
+        self._stderr = stderr
 
-    def __call__(self, control: socket.socket, packed: int, connection: int, lifeline: int) -> None:
+    def __call__(self, control: socket.socket, packed: int, connection: int) -> None:
         with handover.interrupts_held():
             process = subprocess.Popen(
-                handover.command("procession.cluster.child.spawned", packed, connection, lifeline),
+                handover.command("procession.cluster.child.spawned", packed, connection),
                 stdin=subprocess.DEVNULL,
-                stdout=1,
-                stderr=2,
-                pass_fds=(packed, connection, lifeline),
+                stdout=self._stdout,
+                stderr=self._stderr,
+                pass_fds=(packed, connection),
                 env=self._environ,
             )
         handover.send_pid(control, process.pid)
@@ -274,7 +278,7 @@ def _end_workers() -> None:
 
 
 def _forget_workers() -> None:
-    """In a forked copy of the coordinator: a second holder would keep the lifelines whole."""
+    """In a forked copy of the coordinator: a second holder would keep the connections whole."""
     for worker in list(_open_workers):
         worker._lock = threading.RLock()  # a thread that is not here may hold it
         worker._forget()
