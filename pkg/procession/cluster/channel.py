@@ -1,29 +1,78 @@
-"""Channel: whole messages over a socket, with a deadline, by somebody who may die.
+"""Channel: whole messages between a coordinator and a worker, either of which may die.
 
-A message is its length, 8 bytes, and its pickle. The coordinator's end never blocks in the socket:
-it waits for the socket and for the process together, because a process that died may have left
-children that hold the other end open, and one that was stopped reads and writes nothing for ever.
+A message is a tuple of plain values, as bytes by `marshal`. The two sides take turns: a side that
+has sent one waits for the other's before it sends the next.
+
+The sender
+    1. writes the bytes into its slot of the board;
+    2. writes the *head*: the number of the message and of its bytes, in one word;
+    3. if the word of the other side says that it may be asleep, rings: one byte, `BELL`, through
+       the socket.
+    A message that is larger than the slot has `LONG` in its head instead of a length, and goes
+    through the socket after it: `LETTER`, its length in 8 bytes, its bytes.
+
+The receiver
+    1. spins on the head for as long as its patience lasts, which is nothing when no core is free
+       or the last tries were in vain (see `Channel.spin`);
+    2. writes into its word that it may be asleep, looks at the head once more, and sleeps on the
+       socket;
+    3. when it is woken it takes one byte from the socket. A bell that was rung for a message which
+       it found on its second look has no message any more; it goes to sleep again.
+
+That nothing is slept through follows from the order of these steps on both sides, and from the
+fences between them (see `board`). At most one bell is left over by each message, and each sleep
+takes what is left.
+
+Who dies here: the kernel closes a dead process's end of the socket, which wakes who sleeps. The
+coordinator waits for the process as well (`sentinel`), because a process that died may have left
+children that hold the socket open, and one that was stopped closes nothing. What was said before
+dying still counts: the head is looked at once more before a side is declared gone. A head without
+its bytes cannot be seen; a letter that breaks off is the end.
+
+Somebody who writes what is no message, or half of one, is at its end for us as well
+(`GarbledMessage`). `marshal` makes plain values only: no code of the sender's is run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import marshal
 import math
 import os
-import pickle
 import select
 import struct
 import time
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from procession.cluster import board
+from procession.cluster.board import SLOT_SIZE, STORES_IN_ORDER, Board, Fence
+
+BELL = b"\0"
+LETTER = b"\1"
+LONG = 0xFFFF
+"""In a head, in the place of a length: the message comes as a letter."""
+_LENGTH_BITS = 16
+_NUMBERS = 1 << 40
 _LENGTH = struct.Struct("=Q")
 _CHUNK = 1 << 20
+FEW = 8
+"""Up to so many channels it is not worth while to tell the kernel of them beforehand."""
 MILLISECONDS_MOST = 2**31 - 1
 """What poll() takes."""
+LOOKS = 8
+"""How often a spinner looks at the word before it looks at the clock."""
+VAIN_MOST = 127
+"""How many waits in a row are at most slept through before spinning is tried again."""
 
 
 class EndOfChannel(Exception):  # noqa: N818 - not an error: a process ended
     """The other side is gone."""
+
+
+class GarbledMessage(EndOfChannel):
+    """What came is no message; nothing that comes after it can be relied upon."""
 
 
 class OutOfTime(Exception):  # noqa: N818 - not an error by itself
@@ -38,75 +87,149 @@ def milliseconds_until(deadline: float | None) -> int | None:
 
 
 class Channel:
-    """One end of a connection.
+    """One end.
 
     Args:
         connection: The socket; stays the caller's to close.
-        sentinel: A file that is readable when the process at the other end is gone. Without one
-            the channel blocks, as befits a worker.
+        shared: The board, on this side.
+        sentinel: A file that is readable when the process at the other end is gone: this is the
+            coordinator's end. Without one it is the worker's, which blocks when it writes.
     """
 
-    def __init__(self, connection: Connection, sentinel: int | None = None) -> None:
+    def __init__(self, connection: Connection, shared: Board, sentinel: int | None = None) -> None:
         self._connection = connection
-        self._sentinel = sentinel
+        self._words = shared.words
+        self._fence = Fence()
+        self._number = 0
+        self._letter_begun = False
+        self._vain = 0
+        self._skip = 0
+        self.sentinel = sentinel
+        self.files = (connection.fileno(), sentinel)
+        self.bytes_sent = 0
+        self.bytes_received = 0
         if sentinel is not None:
             os.set_blocking(connection.fileno(), False)
+            self._out, self._in = board.DOWN, board.UP
+            self._out_slot, self._in_slot = shared.down, shared.up
+            self._asleep, self._other_asleep = board.ABOVE_SLEEPS, board.BELOW_SLEEPS
+        else:
+            self._out, self._in = board.UP, board.DOWN
+            self._out_slot, self._in_slot = shared.up, shared.down
+            self._asleep, self._other_asleep = board.BELOW_SLEEPS, board.ABOVE_SLEEPS
+        # Not what stands there: the other side may have spoken before this was made.
+        self._seen = 0
 
-    def _file(self) -> int:
+    def file(self) -> int:
+        """The number of the socket's file."""
         try:
             return self._connection.fileno()
         except OSError:
             raise EndOfChannel from None  # closed on this side
 
-    def _wait(self, event: int, deadline: float | None) -> None:
-        """Until the socket is ready; what it still has to read counts more than a death."""
-        if self._sentinel is None:
-            return
-        file, poll = self._file(), select.poll()
-        poll.register(file, event)
-        poll.register(self._sentinel, select.POLLIN)
-        ready = dict(poll.poll(milliseconds_until(deadline)))
-        if not ready:
-            raise OutOfTime
-        if file not in ready:
-            raise EndOfChannel
+    # Sending.
 
-    def send(self, message: Any, deadline: float | None = None) -> None:
+    def send(self, message: tuple[Any, ...], deadline: float | None = None) -> None:
         """Send a message, all of it.
 
         Raises:
             EndOfChannel: Nobody will read it.
             OutOfTime: It could not all be sent by then.
         """
-        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        for part in (_LENGTH.pack(len(data)) + data[:_CHUNK], memoryview(data)[_CHUNK:]):
-            left = memoryview(part)
-            while left:
-                try:
-                    left = left[os.write(self._file(), left) :]
-                except BlockingIOError:
-                    self._wait(select.POLLOUT, deadline)
-                except OSError:
-                    raise EndOfChannel from None
+        data = marshal.dumps(message)
+        length = len(data)
+        self.bytes_sent += length
+        self._number = number = (self._number + 1) % _NUMBERS
+        words = self._words
+        if length <= SLOT_SIZE:
+            self._out_slot[:length] = data
+            if not STORES_IN_ORDER:
+                self._fence()
+            words[self._out] = number << _LENGTH_BITS | length
+            self._fence()
+            if words[self._other_asleep]:
+                self._write(BELL, deadline)
+        else:
+            words[self._out] = number << _LENGTH_BITS | LONG
+            self._write(LETTER + _LENGTH.pack(length) + data[:_CHUNK], deadline)
+            self._write(memoryview(data)[_CHUNK:], deadline)
 
-    def receive(self, deadline: float | None = None) -> Any:
-        """The next message, all of it.
+    def _write(self, data: bytes | memoryview, deadline: float | None) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(self.file(), left) :]
+            except BlockingIOError:
+                self._wait_for_socket(select.POLLOUT, deadline)
+            except OSError:
+                raise EndOfChannel from None
+
+    def _wait_for_socket(self, event: int, deadline: float | None) -> None:
+        """Until the socket is ready; what it still has to read counts more than a death."""
+        file, poll = self.file(), select.poll()
+        poll.register(file, event)
+        assert self.sentinel is not None
+        poll.register(self.sentinel, select.POLLIN)
+        ready = dict(poll.poll(milliseconds_until(deadline)))
+        if not ready:
+            raise OutOfTime
+        if file not in ready:
+            raise EndOfChannel
+
+    # Receiving.
+
+    def arrived(self) -> bool:
+        """Whether a message is there, or begins to be."""
+        return self._words[self._in] != self._seen
+
+    def take(self, deadline: float | None = None) -> Any:
+        """The message that has arrived, all of it.
 
         Raises:
             EndOfChannel: There is none, and nobody who could send one.
             OutOfTime: It did not all come by then.
         """
+        head = self._words[self._in]
+        if head == self._seen:
+            raise EndOfChannel
+        self._seen = head
+        length = head & LONG
+        if length <= SLOT_SIZE:
+            if not STORES_IN_ORDER:
+                self._fence()
+            data: Any = self._in_slot[:length]
+        elif length == LONG:
+            data = self._letter(deadline)
+            length = len(data)
+        else:
+            raise GarbledMessage
+        self.bytes_received += length
+        try:
+            message = marshal.loads(data)
+        except (ValueError, EOFError, TypeError):
+            raise GarbledMessage from None
+        if not (type(message) is tuple and message):
+            raise GarbledMessage
+        return message
+
+    def _letter(self, deadline: float | None) -> bytearray:
+        while not self._letter_begun:
+            self._letter_begun = self._read(1, deadline) == LETTER
+        self._letter_begun = False
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
-        return pickle.loads(self._read(length, deadline))
+        return self._read(length, deadline)
 
     def _read(self, size: int, deadline: float | None) -> bytearray:
-        data = bytearray(size)
+        try:
+            data = bytearray(size)
+        except (MemoryError, OverflowError):
+            raise GarbledMessage from None
         left = memoryview(data)
         while left:
             try:
-                count = os.readv(self._file(), [left[:_CHUNK]])
+                count = os.readv(self.file(), [left[:_CHUNK]])
             except BlockingIOError:
-                self._wait(select.POLLIN, deadline)
+                self._wait_for_socket(select.POLLIN, deadline)
                 continue
             except OSError:
                 raise EndOfChannel from None
@@ -114,3 +237,160 @@ class Channel:
                 raise EndOfChannel
             left = left[count:]
         return data
+
+    # Waiting.
+
+    def spin(self, limit: int) -> bool:
+        """Look at the head again and again for so many nanoseconds; whether to `take` what came.
+
+        Spinning is in vain when the other side takes longer, and does harm when it waits for the
+        very core that the spinner is on. The spinner cannot tell, but that nothing came of it: then
+        it does not spin for some waits, and for twice as many if the next try is in vain, too.
+        """
+        words, place, seen = self._words, self._in, self._seen
+        try:
+            if self._skip or not limit:
+                if limit:
+                    self._skip -= 1
+                return bool(words[place] != seen)
+            clock = time.perf_counter_ns
+            end = clock() + limit
+            while True:
+                for _ in range(LOOKS):
+                    if words[place] != seen:
+                        self._vain = 0
+                        return True
+                if clock() >= end:
+                    self._skip = self._vain = min(2 * self._vain + 1, VAIN_MOST)
+                    return False
+        except ValueError:
+            return True  # the board is gone: the session was closed, by a signal handler
+
+    def lie_down(self) -> bool:
+        """Ask to be woken by the next message; whether it has come already."""
+        self._words[self._asleep] = 1
+        self._fence()
+        return self.arrived()
+
+    def stand_up(self) -> None:
+        """No bell is needed any more."""
+        # The board is gone when the session was closed meanwhile, by a signal handler.
+        with contextlib.suppress(ValueError):
+            self._words[self._asleep] = 0
+
+    def answer_bell(self, file: int | None = None) -> bool:
+        """A file can be read. Whether a message has arrived, or its sender is gone.
+
+        Args:
+            file: The sentinel, or the socket, which it is when left out.
+        """
+        if file is not None and file == self.sentinel:
+            return True
+        try:
+            byte = os.read(self.file(), 1)
+        except BlockingIOError:
+            return self.arrived()
+        except (OSError, EndOfChannel):
+            return True
+        if byte == LETTER:
+            self._letter_begun = True
+        return not byte or self.arrived()
+
+    def receive(self, spinning: bool = True) -> Any:
+        """The next message; a worker's way to wait.
+
+        Args:
+            spinning: Whether to spin first, for as long as the coordinator allows.
+
+        Raises:
+            EndOfChannel: The coordinator is gone.
+        """
+        if not (spinning and self.spin(self._words[board.PATIENCE])):
+            try:
+                while not self.lie_down() and not self.answer_bell():
+                    pass
+            finally:
+                self.stand_up()
+        return self.take()
+
+
+class Ears:
+    """Waits for several channels, on the coordinator's side, until each is `done`.
+
+    Args:
+        channels: Those to wait for.
+    """
+
+    def __init__(self, channels: Iterable[Channel]) -> None:
+        self._left = dict.fromkeys(channels)
+        self._by_file: dict[int, Channel] = {}
+        self._poll: Any = None
+        self._seconds = 1.0
+
+    def __enter__(self) -> Ears:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nobody is listened to any more."""
+        if self._poll is not None:
+            for channel in self._left:
+                channel.stand_up()
+            if hasattr(self._poll, "close"):
+                self._poll.close()
+
+    def wait(self, deadline: float | None) -> list[Channel]:
+        """Those on which something has arrived, or nobody is any more.
+
+        Args:
+            deadline: By `time.monotonic`; when it has come, the list is empty.
+        """
+        speaking: list[Channel] = []
+        if self._poll is None:
+            speaking = [channel for channel in self._left if channel.arrived()]
+            if not speaking:
+                self._begin()
+                speaking = [channel for channel in self._left if channel.lie_down()]
+        while not speaking:
+            milliseconds = milliseconds_until(deadline)
+            timeout = None if milliseconds is None else milliseconds * self._seconds
+            ready = self._poll.poll(timeout)
+            if not ready:
+                break
+            for file, _ in ready:
+                channel = self._by_file[file]
+                if channel.answer_bell(file) and channel not in speaking:
+                    speaking.append(channel)
+        return speaking
+
+    def _begin(self) -> None:
+        """Have the kernel listen, too. From here on whoever speaks rings."""
+        poll: Any
+        if len(self._left) > FEW and hasattr(select, "epoll"):
+            poll, self._seconds = select.epoll(), 0.001
+        else:
+            poll = select.poll()
+        self._poll = poll
+        for channel in self._left:
+            assert channel.sentinel is not None
+            for file in (channel.file(), channel.sentinel):
+                poll.register(file, select.POLLIN)
+                self._by_file[file] = channel
+
+    def done(self, channel: Channel) -> None:
+        """Nothing more is expected of that one."""
+        del self._left[channel]
+        if self._poll is not None:
+            channel.stand_up()
+            for file in [file for file in channel.files if file in self._by_file]:
+                del self._by_file[file]
+                with contextlib.suppress(OSError):
+                    self._poll.unregister(file)
+
+
+def wait(channels: Iterable[Channel], deadline: float | None) -> list[Channel]:
+    """Those of the channels on which something has arrived, or nobody is any more; see `Ears`."""
+    with Ears(channels) as ears:
+        return ears.wait(deadline)

@@ -1,6 +1,6 @@
 """The coordinator's handle on one worker: what it was told, what it owes, whether it lives.
 
-One question is under way at a time; the session sees to that with its lock. A question whose
+One question is under way at a time; the session sees to that with a line per node. A question whose
 answer was not waited for, because the run was called off or the user pressed Ctrl-C, is *owed* its
 answer: that is taken, and dropped, before the next question. Only an interruption in the
 middle of a message cannot be mended: then the worker is ended.
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import select
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,11 +23,23 @@ from procession.blobs import snapshot
 from procession.blobs.blob import as_value, is_tensor
 from procession.blobs.segment import Segment
 from procession.blobs.shared import MINIMUM
-from procession.cluster import protocol
-from procession.cluster.channel import Channel, EndOfChannel, OutOfTime, milliseconds_until
+from procession.blobs.unfinished import Unfinished
+from procession.cluster import board, calls, protocol
+from procession.cluster.board import BOARD_SIZE, Board, task_word
+from procession.cluster.channel import (
+    Channel,
+    Ears,
+    EndOfChannel,
+    GarbledMessage,
+    OutOfTime,
+)
+from procession.cluster.datatypes import pack_dtype, unpack_dtype
 from procession.cluster.launch import WorkerProcess, start_worker
+from procession.cluster.logs import LogPump
 from procession.cluster.memory import NodeMemory, take_all
 from procession.cluster.protocol import (
+    Adopt,
+    Call,
     Commit,
     Done,
     Failed,
@@ -35,20 +47,25 @@ from procession.cluster.protocol import (
     Fetch,
     Granted,
     Inline,
+    Lend,
+    Lent,
     Located,
     NeedSegment,
-    Payload,
     Pickled,
+    Place,
     Ran,
     Ready,
     Remove,
     Reserve,
     Reserved,
+    Returned,
     Run,
     Start,
     Stop,
+    Tidy,
     Value,
-    task_word,
+    packed,
+    unpacked,
 )
 from procession.cluster.serial import Report, dumps, loads
 from procession.errors import (
@@ -57,6 +74,7 @@ from procession.errors import (
     RunTimeoutError,
     SessionClosedError,
 )
+from procession.graph.properties import NodeProperties
 from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import Workspace
 
@@ -73,9 +91,12 @@ class NodeHandle:
         name: The node's name.
         method: How to start the process; None for the default.
         threads: The cap on its BLAS threads; None leaves them alone.
+        properties: What else its node is to have.
         environment: Variables for the process, on top of this process's own.
         memory_limit: Bytes of shared memory for its blobs; None for what the machine has.
         workspace: The class of its workspace; the worker imports it.
+        logs: What passes on what it prints; None has it write to our own files.
+        tidy: A method that does `NodeHandle.tidy` when nobody else is asking; see `NodeMemory`.
     """
 
     def __init__(
@@ -84,13 +105,21 @@ class NodeHandle:
         *,
         method: str | None,
         threads: int | None,
+        properties: NodeProperties,
         environment: Mapping[str, str],
         memory_limit: int | None,
         workspace: type[Workspace],
+        logs: LogPump | None,
+        tidy: Callable[[str], bool] | None,
     ) -> None:
         self.name = name
+        self._logs = logs
+        self._tidy = tidy
+        self.properties = properties
         self.names: set[str] = set()
         """The blobs of its global workspace, as of its last answer."""
+        self.changes = 0
+        """How often these have changed."""
         self.runs = 0
         self.plan_bytes = 0
         self.threads = threads
@@ -102,31 +131,42 @@ class NodeHandle:
         """Whether the session is ending it, so that its death is no news."""
         self.late = False
         """Whether it was killed because a message took too long."""
-        self.memory = NodeMemory(name, memory_limit)
+        self.memory = NodeMemory(name, memory_limit, self._tidy_if_quiet)
         self._forgotten: deque[int] = deque()
         self._shipped: set[int] = set()
         self._program: NodeProgram | None = None
+        self._function = ""
         self._run = 0
         self._shipping: int | None = None
+        self.patience = 0
+        """Nanoseconds to spin for an answer to a question about blobs."""
         self._owed = False
         self._running = False
         self._ready = False
-        self._board = Segment.create(protocol.BOARD_SIZE)
-        self._words = memoryview(self._board.memory).cast("Q")
+        self._segment = Segment.create(BOARD_SIZE)
+        self._board = Board(self._segment.memory)
+        self._words = self._board.words
+        start = Start(name, self._segment.name, threads, properties or None, workspace)
         try:
-            self.process: WorkerProcess = start_worker(
-                WORKER,
-                pickle.dumps(Start(name, self._board.name, threads, workspace)),
-                method=method,
-                environment=environment,
-            )
+            with contextlib.nullcontext((1, 2)) if logs is None else logs.add(name) as files:
+                self.process: WorkerProcess = start_worker(
+                    WORKER,
+                    pickle.dumps(start),
+                    method=method,
+                    environment=environment,
+                    stdout=files[0],
+                    stderr=files[1],
+                )
         except BaseException:
             self._drop_memory()
             raise
-        self._channel = Channel(self.process.connection, self.process.sentinel)
+        self.channel = Channel(self.process.connection, self._board, self.process.sentinel)
 
     def __repr__(self) -> str:
         return f"<NodeHandle {self.name!r}, pid {self.pid}>"
+
+    def _tidy_if_quiet(self) -> bool:
+        return self._tidy is None or self._tidy(self.name)
 
     @property
     def pid(self) -> int:
@@ -140,6 +180,8 @@ class NodeHandle:
             if answer is None:
                 self.kill()
                 raise self._death(f"did not start within {READY_WITHIN:.0f} s and was killed")
+            if isinstance(answer, Failed):
+                raise Report._make(answer.report).unpack()
             assert isinstance(answer, Ready)
             self._ready = True
 
@@ -152,6 +194,7 @@ class NodeHandle:
         program: NodeProgram,
         shipment: bytes | None,
         deadline: float | None,
+        patience: int,
     ) -> None:
         """Have the worker run a program; `heard` takes the answer.
 
@@ -161,6 +204,7 @@ class NodeHandle:
             program: The program, for messages.
             shipment: Its bytes if the worker does not have it (see `has_plan`).
             deadline: Until when all of that must have been sent.
+            patience: Nanoseconds for which the worker may spin when it has answered.
 
         Raises:
             NodeDiedError: The worker is dead, or was killed because it did not take the message.
@@ -171,10 +215,12 @@ class NodeHandle:
             self._shipped.add(plan)
             self.plan_bytes += len(shipment)
         self._running = True
-        forgotten = take_all(self._forgotten)
-        self._shipped.difference_update(forgotten)
-        question = Run(run, plan, shipment, forgotten, self.threads, self.memory.ended())
-        self._post(question, deadline)
+        forgotten: tuple[int, ...] = ()
+        if self._forgotten:
+            forgotten = take_all(self._forgotten)
+            self._shipped.difference_update(forgotten)
+        self._words[board.PATIENCE] = patience
+        self._post(Run(run, plan, shipment, forgotten, self.threads), deadline)
 
     def has_plan(self, plan: int) -> bool:
         """Whether the plan was shipped to the worker."""
@@ -201,8 +247,8 @@ class NodeHandle:
         assert self._program is not None
         values: dict[str, Any] = {}
         try:
-            for name, payload in zip(self._program.outputs, answer.outputs, strict=True):
-                values[name] = self._value(payload, name)
+            for name, value in zip(self._program.outputs, answer.outputs, strict=True):
+                values[name] = self._value(value, name)
         except BaseException:
             # Those with a view end when that is garbage.
             self.drop(answer.outputs[len(values) :])
@@ -217,7 +263,11 @@ class NodeHandle:
         if self._owed:
             # The board is gone when the node just died.
             with contextlib.suppress(ValueError):
-                self._words[protocol.CANCEL] = self._run
+                self._words[board.CANCEL] = self._run
+
+    def needs_settling(self) -> bool:
+        """Whether `settle` has something to do, or to say."""
+        return self._owed or self.closed or self.dead is not None
 
     def settle(self, deadline: float | None = None) -> None:
         """Take, and drop, an answer that is still owed.
@@ -226,20 +276,25 @@ class NodeHandle:
             RunTimeoutError: It does not come by then.
             NodeDiedError: The worker died, now or before.
         """
-        self.check_alive()
-        self.check_not_closed()
+        if self.dead is not None or self.closed:
+            self.check_alive()
+            self.check_not_closed()
         if self._owed:
             answer = self._receive(deadline)
             if answer is None:
                 raise RunTimeoutError(f"node {self.name!r} is still busy with an earlier run")
             if isinstance(answer, Ran):
                 self.drop(answer.outputs)
-            elif isinstance(answer, Value) and isinstance(answer.value, Located):
-                self.memory.end(answer.value.lease)
+            elif isinstance(answer, Value):
+                self.drop([answer.value])
+            elif isinstance(answer, (Lent, Returned)):
+                for place in answer.places:
+                    self.memory.end(Place._make(place).lease)
 
-    def drop(self, payloads: Sequence[Payload]) -> None:
+    def drop(self, values: Sequence[tuple[Any, ...]]) -> None:
         """Let go of values that a run handed back and nobody has looked at."""
-        for payload in payloads:
+        for value in values:
+            payload = protocol.payload(value)
             if isinstance(payload, Located):
                 self.memory.end(payload.lease)
 
@@ -247,93 +302,177 @@ class NodeHandle:
 
     def fetch(self, name: str) -> Any:
         """A blob's value."""
-        answer = self._ask(Fetch(name, self.memory.ended()))
+        answer = self._ask(Fetch(name))
         assert isinstance(answer, Value)
         return self._value(answer.value, name)
 
     def feed(self, name: str, value: Any) -> None:
         """Give a blob a value: a large tensor's bytes are written into the worker's own memory."""
-        value = as_value(value)
+        value = as_value(value, name)
         if is_tensor(value) and value.nbytes >= MINIMUM:
-            answer = self._ask(Reserve(name, value.shape, value.dtype, self.memory.ended()))
+            answer = self._ask(Reserve(name, value.shape, pack_dtype(value.dtype)))
             assert isinstance(answer, Reserved)
             target = self.memory.target(answer.segment, answer.offset, value.shape, value.dtype)
             np.copyto(target, value)
-            self._ask(Commit(self.memory.ended()))
+            self._ask(Commit())
+        elif is_tensor(value):
+            inline = Inline(value.tobytes(), value.shape, pack_dtype(value.dtype))
+            self._ask(Feed(name, tuple(inline)))
         else:
-            payload: Payload
-            if is_tensor(value):
-                payload = Inline(value.tobytes(), value.shape, value.dtype)
-            else:
-                payload = Pickled(dumps(value, f"the {type(value).__name__} fed to blob {name!r}"))
-            self._ask(Feed(name, payload, self.memory.ended()))
+            what = f"the {type(value).__name__} fed to blob {name!r}"
+            self._ask(Feed(name, tuple(Pickled(dumps(value, what)))))
 
     def remove(self, name: str) -> None:
         """Remove a blob."""
-        self._ask(Remove(name, self.memory.ended()))
+        self._ask(Remove(name))
+        self.memory.tidy_soon()
 
-    def _value(self, payload: Payload, name: str) -> Any:
+    def lend(self, sizes: Sequence[int]) -> list[Place]:
+        """Buffers of so many bytes that no blob owns, leased to us."""
+        answer = self._ask(Lend(tuple(sizes)))
+        assert isinstance(answer, Lent)
+        return [Place._make(place) for place in answer.places]
+
+    def draft(self, nbytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        """An array of so many bytes to be filled. Its `buffer` is the lease to `adopt` it by."""
+        (place,) = self.lend([nbytes])
+        draft = self.memory.draft(place.segment, place.offset, shape, dtype, place.lease)
+        draft.buffer = place.lease
+        return draft
+
+    def adopt(self, name: str, lease: int, shape: tuple[int, ...], dtype: Any) -> None:
+        """Make a lent buffer the value of a blob."""
+        self._ask(Adopt(name, lease, shape, pack_dtype(dtype)))
+
+    def tidy(self) -> None:
+        """Tell the worker which leases have ended, and take back what it does not need."""
+        self._ask(Tidy())
+
+    def _value(self, value: tuple[Any, ...], name: str) -> Any:
+        payload = protocol.payload(value)
         if isinstance(payload, Located):
-            return self.memory.view(payload)
+            return self.memory.view(payload, unpack_dtype(payload.dtype))
         if isinstance(payload, Inline):
-            return snapshot.of_bytes(payload.data, payload.shape, payload.dtype)
-        value = loads(payload.data, f"blob {name!r} of node {self.name!r}")
-        return snapshot.of_copy(value) if isinstance(value, np.ndarray) else value
+            dtype = unpack_dtype(payload.dtype)
+            return snapshot.of_bytes(payload.data, payload.shape, dtype)
+        what = f"blob {name!r} of node {self.name!r}"
+        found = loads(payload.data, what)
+        return snapshot.of_copy(found) if isinstance(found, np.ndarray) else found
+
+    # Functions.
+
+    def call(self, run: int, name: str, function: bytes, arguments: calls.Packed) -> Any:
+        """Have the worker call a function; what it returns.
+
+        Args:
+            run: The number of this call among the runs.
+            name: The function's, for messages.
+            function: By cloudpickle.
+            arguments: What it is called with.
+
+        Raises:
+            BaseException: Whatever the function raises.
+            NodeDiedError, SerializationError, OutOfSharedMemoryError: On the way there or back.
+        """
+        places = self.lend(arguments.sizes) if arguments.buffers else []
+        try:
+            for buffer, place in zip(arguments.buffers, places, strict=True):
+                calls.write(buffer, self.memory.whole(place.segment), place.offset)
+        except BaseException:
+            for place in places:
+                self.memory.end(place.lease)
+            raise
+        self._program, self._function, self._run, self._running = None, name, run, True
+        leases = tuple(place.lease for place in places)
+        answer = self._ask(Call(run, function, arguments.data, leases))
+        assert isinstance(answer, Returned)
+        if answer.failure is not None:
+            raise calls.raised(Report._make(answer.failure))
+        windows = [self._window(Place._make(place)) for place in answer.places]
+        return calls.unpack(answer.data, windows, f"the result of {name}")
+
+    def _window(self, place: Place) -> memoryview:
+        """The bytes of a leased buffer that is ours alone."""
+        end = partial(self.memory.end, place.lease)
+        whole = self.memory.whole(place.segment)
+        return calls.window(whole, place.offset, place.nbytes, end)
 
     # The channel.
 
     def _ask(self, question: Any) -> Any:
         self.settle()
+        self._words[board.PATIENCE] = self.patience
         self._post(question)
         answer = self._receive(None)
         if isinstance(answer, Failed):
-            raise answer.report.unpack()
+            raise Report._make(answer.report).unpack()
         return answer
 
     def _post(self, question: Any, deadline: float | None = None) -> None:
-        self.check_alive()
-        with self._undivided():
+        if self.dead is not None:
+            self.check_alive()
+        try:
             self._owed = True
-            self._channel.send(question, deadline)
+            self.channel.send(packed(question, self.memory.ended()), deadline)
+        except BaseException as error:
+            self._broken(error)
 
     def _receive(self, deadline: float | None) -> Any:
         """The worker's next answer, None when it does not come by then."""
-        while listen([self], deadline):
+        channel = self.channel
+        while True:
+            if not channel.spin(self.patience):
+                with Ears([channel]) as ears:
+                    if not listen(ears, {channel: self}, deadline):
+                        return None
             message = self._hear(deadline)
             if message is not None:
                 return message
-        return None
 
     def _hear(self, deadline: float | None) -> Any:
         """The answer that is there; None when the worker asked for memory, which is granted."""
-        with self._undivided():
-            message = self._channel.receive(deadline)
-            if isinstance(message, NeedSegment):
-                self._channel.send(self._grant(message), deadline)
+        try:
+            message, _ = unpacked(self.channel.take(deadline))
+            if type(message) is NeedSegment:
+                self.channel.send(packed(self._grant(message)), deadline)
                 return None
             self._owed = False
-            if isinstance(message, (Ran, Done)):
-                self.names |= set(message.appeared)
-                self.names -= set(message.vanished)
-            if isinstance(message, Ran):
+            if type(message) is Ran:
                 self._running = False
                 self.runs += message.failure is None and not message.cancelled
                 if not message.loaded and self._shipping is not None:
                     self._shipped.discard(self._shipping)
+            elif type(message) is Returned:
+                self._running = False
+                self.runs += message.failure is None
+                self.memory.take_back(message.returned)
+                return message
+            elif type(message) is not Done:
+                return message
+            if message.appeared or message.vanished:
+                self.names.difference_update(message.vanished)
+                self.names.update(message.appeared)
+                self.changes += 1
+            if message.returned:
+                self.memory.take_back(message.returned)
             return message
+        except BaseException as error:
+            self._broken(error)
 
     def _grant(self, wanted: NeedSegment) -> Granted | Failed:
         try:
             segment = self.memory.grant(wanted)
         except OutOfSharedMemoryError as error:
-            return Failed(Report.of(error))
+            return Failed(tuple(Report.of(error)))
         return Granted(segment.name, segment.size)
 
-    @contextlib.contextmanager
-    def _undivided(self) -> Iterator[None]:
-        """Around what must be done whole: half a message would be taken for another."""
+    def _broken(self, error: BaseException) -> NoReturn:
+        """What must be done whole was not: half a message would be taken for another."""
         try:
-            yield
+            raise error
+        except GarbledMessage:
+            self.kill()
+            raise self._death("said what is no message, and was killed") from None
         except EndOfChannel:
             self.check_not_closed()
             death = self._death()
@@ -344,7 +483,7 @@ class NodeHandle:
             self.late = True
             self.kill()
             raise self._death("did not take or end a message in time, and was killed") from None
-        except BaseException as error:
+        except BaseException:
             if self.closed:
                 # By a signal handler meanwhile: there is nothing left to look at.
                 if isinstance(error, Exception):
@@ -390,6 +529,8 @@ class NodeHandle:
         code = self.process.exitcode()
         name = _signal_name(code)
         task, operator, doing = self._was_doing()
+        self._finish_logs()
+        printed = [] if self._logs is None else self._logs.last_lines(self.name)
         if how is None and self.process.lost:
             code, how = None, "was lost, because its fork server ended"
         if how is not None:
@@ -398,6 +539,8 @@ class NodeHandle:
             how = f"ended with exit code {code}" if name is None else f"was killed by {name}"
             text = f"node {self.name!r} (process {self.pid}) {how}{doing}"
             text += "\n  " + _likely_cause(name, self._ready)
+        if printed:
+            text += "\n  it printed last:" + "".join(f"\n    {line}" for line in printed)
         details = {
             "node": self.name,
             "pid": self.pid,
@@ -405,10 +548,12 @@ class NodeHandle:
             "signal": name,
             "task": task,
             "operator": operator,
+            "printed": tuple(printed),
         }
         self.dead = (text, details)
         self._owed = False
         self.names.clear()
+        self.changes += 1
         self.process.close()
         self._drop_memory()
         return NodeDiedError(text, **details)
@@ -416,9 +561,11 @@ class NodeHandle:
     def _was_doing(self) -> tuple[str | None, str | None, str]:
         if not self._ready:
             return None, None, " before it was ready"
-        if not self._running or self._program is None:
+        if not self._running:
             return None, None, ""
-        if self._words[protocol.RUN] != self._run:
+        if self._program is None:
+            return None, None, f"\n  in function {self._function}"
+        if self._words[board.RUN] != self._run:
             return None, None, " before the run began"
         found = []
         for index, task in enumerate(self._program.all_tasks):
@@ -440,7 +587,7 @@ class NodeHandle:
             # If it does not answer, or is found dead, `close` sees to it.
             with contextlib.suppress(NodeDiedError, RunTimeoutError, SessionClosedError):
                 self.settle(deadline)
-                self._post(Stop(()))
+                self._post(Stop())
 
     def close(self, deadline: float) -> None:
         """See the worker end, kill it at the deadline, and take all names of memory away."""
@@ -455,26 +602,31 @@ class NodeHandle:
                 self.process.close()
                 self.closed = True
                 self._drop_memory()
+                self._finish_logs()
         self.closed = True
+
+    def _finish_logs(self) -> None:
+        if self._logs is not None:
+            self._logs.finish(self.name)
 
     def _drop_memory(self) -> None:
         self.memory.close()
-        self._words.release()
-        self._board.unlink()
-        self._board.close()
+        self._board.release()
+        self._segment.unlink()
+        self._segment.close()
 
 
-def listen(handles: Sequence[NodeHandle], deadline: float | None) -> list[NodeHandle]:
+def listen(
+    ears: Ears, handles: Mapping[Channel, NodeHandle], deadline: float | None
+) -> list[NodeHandle]:
     """Those of the handles that have something to say, or have died; none when time is up."""
-    poll = select.poll()
-    by_file = {}
-    for handle in handles:
-        handle.check_not_closed()
-        for file in (handle.process.connection.fileno(), handle.process.sentinel):
-            poll.register(file, select.POLLIN)
-            by_file[file] = handle
-    ready = poll.poll(milliseconds_until(deadline))
-    return list(dict.fromkeys(by_file[file] for file, _ in ready))
+    try:
+        return [handles[channel] for channel in ears.wait(deadline)]
+    except (ValueError, EndOfChannel):
+        # The board, or the socket, went away under our feet.
+        for handle in handles.values():
+            handle.check_not_closed()
+        raise
 
 
 def _signal_name(code: int | None) -> str | None:

@@ -1,76 +1,62 @@
-"""The messages between the coordinator and a worker, and the board they share.
+"""The messages between the coordinator and a worker.
 
 The coordinator asks, the worker answers, one question at a time:
 
     Run         -> Ran            run a program; ship it along if it is new
     Fetch       -> Value          a blob's value
+    Feed        -> Done           a small value, or an object
     Reserve     -> Reserved       memory to write a blob's next value into
     Commit      -> Done           it is written
-    Feed        -> Done           a small value, or an object
+    Lend        -> Lent           buffers that no blob owns, to write anything into
+    Adopt       -> Done           a lent buffer becomes a blob's value
+    Call        -> Returned       call a function; its large arguments lie in lent buffers
     Remove      -> Done
+    Tidy        -> Done           hand back what lies idle
     Stop                          and the worker ends
 
-All but Run and Stop may be answered by Failed. In the middle of a question the worker may
+All but Run, Call and Stop may be answered by Failed. In the middle of a question the worker may
 itself ask, once or several times, for NeedSegment, which is answered by Granted or Failed.
 A worker begins with Ready.
 
-Every question carries `ended`: the leases whose arrays have become garbage since the last.
+Every question carries `ended`: the leases whose arrays have become garbage since the last. Every
+Done and Ran carries `returned`: segments in which nothing is in use, for the coordinator to unlink.
 
-The board is a page of shared memory per node, of 8-byte words, each with one writer:
+A lent buffer is one that is leased before anybody owns it. It goes back to the pool like any
+other when its lease ends, unless a blob has adopted it by then.
 
-    word 0                 coordinator   the number of the run to be called off
-    word 1                 worker        the number of the run it is in, or was in last
-    word FIRST_TASK + t    worker        the operation that task t is in, 0 for none
-
-The worker reads word 0 before each operation. The coordinator reads the others only when the
-worker is dead. A word is written in one store, so a death leaves the old one or the new one.
+On its way a message is a tuple of plain values, the first of which is the number of its kind
+(`packed`, `unpacked`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from procession.cluster.serial import Report
+from procession.cluster.channel import GarbledMessage
 from procession.runtime.workspace import Workspace
-
-BOARD_SIZE = 4096
-CANCEL = 0
-RUN = 1
-FIRST_TASK = 8
-TASKS = BOARD_SIZE // 8 - FIRST_TASK
-
-
-def task_word(task: int) -> int:
-    """The word of a task. Beyond the board's end tasks share words: better than none."""
-    return FIRST_TASK + task % TASKS
-
 
 # Values.
 
 
-@dataclass(frozen=True)
-class Located:
+class Located(NamedTuple):
     """A tensor in shared memory, leased."""
 
     segment: str
     offset: int
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: str | bytes
     lease: int
 
 
-@dataclass(frozen=True)
-class Inline:
+class Inline(NamedTuple):
     """A small tensor."""
 
     data: bytes
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: str | bytes
 
 
-@dataclass(frozen=True)
-class Pickled:
+class Pickled(NamedTuple):
     """An object."""
 
     data: bytes
@@ -79,17 +65,36 @@ class Pickled:
 Payload = Located | Inline | Pickled
 
 
-# What the worker is started with.
+def payload(packed: tuple[Any, ...]) -> Payload:
+    """What was a payload before it travelled; these differ in length."""
+    kind: Any = {5: Located, 3: Inline, 1: Pickled}.get(len(packed))
+    if kind is None:
+        raise GarbledMessage
+    made: Payload = kind._make(packed)
+    return made
 
 
-@dataclass(frozen=True)
-class Start:
+class Place(NamedTuple):
+    """A buffer in shared memory, leased."""
+
+    segment: str
+    offset: int
+    nbytes: int
+    lease: int
+
+
+# What the worker is started with. Goes by pickle, to our own child.
+
+
+class Start(NamedTuple):
     """What a worker is told on its command line, so to speak."""
 
     node: str
     board: str
     threads: int | None
     """The cap on BLAS threads; None leaves them alone."""
+    properties: Any
+    """What else its process is to have, a NodeProperties; None if nothing was said."""
     workspace: type[Workspace]
     """Of what kind its workspace is."""
 
@@ -97,8 +102,7 @@ class Start:
 # From the coordinator.
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """Run a program."""
 
     run: int
@@ -109,60 +113,73 @@ class Run:
     """Plans that will not be run again."""
     threads: int | None
     """The cap on BLAS threads from here on; None leaves them alone."""
-    ended: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Fetch:
+class Fetch(NamedTuple):
     """Lease and describe a blob's value."""
 
     name: str
-    ended: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Reserve:
+class Feed(NamedTuple):
+    """Give a blob a value that travels in the message."""
+
+    name: str
+    value: tuple[Any, ...]
+    """Inline or Pickled."""
+
+
+class Reserve(NamedTuple):
     """Find memory for a blob's next value, to be written by the coordinator."""
 
     name: str
     shape: tuple[int, ...]
-    dtype: Any
-    ended: tuple[int, ...]
+    dtype: str | bytes
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(NamedTuple):
     """Only after Reserved, and the next question after it; any other gives the memory back."""
 
-    ended: tuple[int, ...]
+
+class Lend(NamedTuple):
+    """Lend buffers of so many bytes."""
+
+    sizes: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Feed:
-    """Give a blob a value that travels in the message."""
+class Adopt(NamedTuple):
+    """Make a lent buffer a blob's value. Its lease goes on."""
 
     name: str
-    value: Payload
-    ended: tuple[int, ...]
+    lease: int
+    shape: tuple[int, ...]
+    dtype: str | bytes
 
 
-@dataclass(frozen=True)
-class Remove:
+class Call(NamedTuple):
+    """Call a function. The leases of its arguments' buffers go over to the worker."""
+
+    run: int
+    function: bytes
+    arguments: bytes
+    leases: tuple[int, ...]
+
+
+class Remove(NamedTuple):
     """Remove a blob."""
 
     name: str
-    ended: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Stop:
+class Tidy(NamedTuple):
+    """Hand back what lies idle, if it is much."""
+
+
+class Stop(NamedTuple):
     """End."""
 
-    ended: tuple[int, ...]
 
-
-@dataclass(frozen=True)
-class Granted:
+class Granted(NamedTuple):
     """A segment to map."""
 
     name: str
@@ -172,62 +189,99 @@ class Granted:
 # From the worker.
 
 
-@dataclass(frozen=True)
-class Ready:
+class Ready(NamedTuple):
     """The worker listens."""
 
     pid: int
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(NamedTuple):
     """How a run went."""
 
     run: int
-    outputs: tuple[Payload, ...]
-    """In the order of the program's `outputs`."""
-    failure: Report | None
+    outputs: tuple[tuple[Any, ...], ...]
+    """Payloads, in the order of the program's `outputs`."""
+    failure: tuple[Any, ...] | None
+    """A packed Report."""
     cancelled: bool
     loaded: bool
     """Whether the worker has the plan and can run it again by its number."""
     appeared: tuple[str, ...]
     vanished: tuple[str, ...]
+    returned: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Value:
+class Returned(NamedTuple):
+    """What a function returned, or raised."""
+
+    data: bytes
+    places: tuple[tuple[Any, ...], ...]
+    """Where its large parts lie."""
+    failure: tuple[Any, ...] | None
+    """A packed Report."""
+    returned: tuple[str, ...]
+
+
+class Value(NamedTuple):
     """A blob's value."""
 
-    value: Payload
+    value: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Reserved:
+class Reserved(NamedTuple):
     """Where to write."""
 
     segment: str
     offset: int
 
 
-@dataclass(frozen=True)
-class Done:
+class Lent(NamedTuple):
+    """The buffers, in the order of their sizes."""
+
+    places: tuple[tuple[Any, ...], ...]
+
+
+class Done(NamedTuple):
     """It is done. What appeared and vanished are blobs of the global workspace."""
 
     appeared: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """It could not be done."""
 
-    report: Report
+    report: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class NeedSegment:
+class NeedSegment(NamedTuple):
     """The worker has no memory left; what it hands back can be unlinked."""
 
     least: int
     preferred: int
     returned: tuple[str, ...]
+
+
+_KINDS: tuple[Any, ...] = (
+    *(Run, Fetch, Feed, Reserve, Commit, Lend, Adopt, Call, Remove, Tidy, Stop, Granted),
+    *(Ready, Ran, Returned, Value, Reserved, Lent, Done, Failed, NeedSegment),
+)
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+
+
+def packed(message: Any, ended: tuple[int, ...] = ()) -> tuple[Any, ...]:
+    """A message as it travels. Nested ones have to be plain tuples already."""
+    return (_NUMBERS[type(message)], ended, *message)
+
+
+def unpacked(travelled: tuple[Any, ...]) -> tuple[Any, tuple[int, ...]]:
+    """(the message again, the leases that ended).
+
+    Raises:
+        GarbledMessage: It is none of ours.
+    """
+    try:
+        return _KINDS[travelled[0]]._make(travelled[2:]), travelled[1]
+    except (TypeError, IndexError, ValueError):
+        raise GarbledMessage from None

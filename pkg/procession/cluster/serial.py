@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pickle
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 
@@ -147,15 +146,15 @@ CAUSES_MOST = 10
 """How many causes of an exception are brought along."""
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """An exception on its way from a worker."""
 
     error: bytes | None
     """The exception by pickle; None when it does not survive that."""
     text: str
     """Its type and message."""
-    cause: Report | None
+    cause: tuple[Any, ...] | None
+    """The report of its cause, as a plain tuple."""
     traceback: str
 
     @classmethod
@@ -174,7 +173,7 @@ class Report:
         return cls(
             error=data,
             text=describe_exception(error),
-            cause=None if cause is None else cls.of(cause, depth=depth + 1),
+            cause=None if cause is None else tuple(cls.of(cause, depth=depth + 1)),
             traceback=format_traceback(error),
         )
 
@@ -190,7 +189,7 @@ class Report:
         if not isinstance(error, BaseException):
             error = RemoteError(self.text)
         if self.cause is not None:
-            error.__cause__ = self.cause.unpack(depth + 1)
+            error.__cause__ = Report._make(self.cause).unpack(depth + 1)
         elif depth or not isinstance(error, ProcessionError):
             error.__cause__ = RemoteTraceback(self.traceback)
         return error

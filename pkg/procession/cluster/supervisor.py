@@ -10,20 +10,31 @@ who is still busy then is killed: a session that says it works must not hang on 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
-from procession.cluster import blas
+from procession.cluster import blas, placement
+from procession.cluster.channel import Channel, Ears
+from procession.cluster.logs import LogPump
 from procession.cluster.node import NodeHandle, listen
 from procession.cluster.protocol import Ran
-from procession.cluster.serial import dump_program
-from procession.errors import NodeDiedError, RunTimeoutError, SessionClosedError
+from procession.cluster.serial import Report, dump_program
+from procession.errors import (
+    NodeDiedError,
+    RunCancelledError,
+    RunTimeoutError,
+    SessionClosedError,
+)
+from procession.graph.properties import NodeProperties
 from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import Workspace
 
+PATIENCE = 60_000
+"""Nanoseconds for which coordinator and worker spin before they sleep, while a core is free."""
 GRACE = 1.0
 """Seconds that a worker has to stop between operators when a run has timed out."""
 STOP_WITHIN = 2.0
@@ -42,14 +53,45 @@ class Timeout:
         self.deadline = None if seconds is None else time.monotonic() + seconds
 
 
+class Order(Protocol):
+    """Who may want a run to end."""
+
+    called_off: bool
+
+
+class Plan:
+    """What is run again and again on the same nodes.
+
+    Args:
+        number: Its number, in all workers.
+        programs: One per node.
+        handles: The nodes' workers, in the same order.
+    """
+
+    __slots__ = ("handles", "looked_at", "number", "parts", "programs")
+
+    def __init__(
+        self, number: int, programs: Sequence[NodeProgram], handles: Sequence[NodeHandle]
+    ) -> None:
+        self.number = number
+        self.programs = programs
+        self.handles = handles
+        self.parts = list(zip(handles, programs, strict=True))
+        self.looked_at: list[int] | None = None
+        """What `NodeHandle.changes` said when the blobs that it reads were there."""
+
+
 class Supervisor:
-    """Owns the workers of one session. Not safe for several threads: the session has the lock.
+    """Owns the workers of one session.
+
+    Safe for several threads, each of which has its turn at the nodes that it uses.
 
     Args:
         method: How workers are started; None for the default.
         threads_per_node: BLAS threads per worker; None shares the cores out among the nodes.
         memory_limit: Bytes of shared memory per node; None for what the machine has.
         workspace: The class of the nodes' workspaces.
+        logs: What passes on what workers print; None has them write to our own files.
     """
 
     def __init__(
@@ -58,38 +100,64 @@ class Supervisor:
         threads_per_node: int | None,
         memory_limit: int | None,
         workspace: type[Workspace],
+        logs: LogPump | None,
     ) -> None:
+        self._logs = logs
+        self.tidy: Callable[[str], bool] | None = None
+        """What nodes ask to see to their memory when they are quiet."""
         self._method = method
         self._threads = threads_per_node
         self._limit = memory_limit
         self._workspace = workspace
         self._pid = os.getpid()
-        self._runs = 0
+        self._runs = itertools.count(1)
+        self._starting = threading.RLock()
         self._closing = threading.RLock()
+        self._cores = blas.cores()
         self.nodes: dict[str, NodeHandle] = {}
         """By name, in order of start."""
 
-    def start(self, names: Sequence[str]) -> None:
+    def start(
+        self, names: Iterable[str], properties: Mapping[str, NodeProperties] | None = None
+    ) -> None:
         """Start workers for those of the nodes that have none, all at once.
 
         Raises:
             NodeDiedError: One of them did not come up; then none of them stays.
+            NodePropertyError: A node is to have what the machine cannot give, or what it was not
+                started with.
         """
-        new = [name for name in dict.fromkeys(names) if name not in self.nodes]
-        if not new:
+        wanted = properties or {}
+        for name, other in wanted.items():
+            handle = self.nodes.get(name)
+            if handle is not None:
+                handle.properties.check_fits(other, name)
+        if all(name in self.nodes for name in names):
             return
-        threads, shared_out = self._share(len(self.nodes) + len(new))
+        with self._starting:
+            new = [name for name in dict.fromkeys(names) if name not in self.nodes]
+            self._start(new, wanted)
+
+    def _start(self, names: Sequence[str], properties: Mapping[str, NodeProperties]) -> None:
+        for name in names:
+            placement.check(name, properties.get(name, NodeProperties()))
+        share, shared_out = self._share(len(self.nodes) + len(names))
         started: list[NodeHandle] = []
         try:
-            for name in new:
+            for name in names:
+                own = properties.get(name, NodeProperties())
+                threads = placement.threads(own, share, shared_out)
                 started.append(
                     NodeHandle(
                         name,
                         method=self._method,
                         threads=threads,
+                        properties=own,
                         environment={} if threads is None else blas.thread_environment(threads),
                         memory_limit=self._limit,
                         workspace=self._workspace,
+                        logs=self._logs,
+                        tidy=self.tidy,
                     )
                 )
             for handle in started:
@@ -101,8 +169,14 @@ class Supervisor:
             raise
         if shared_out:
             for handle in self.nodes.values():
-                handle.threads = threads
+                handle.threads = placement.threads(handle.properties, share, shared_out)
+        for handle in started:
+            handle.patience = PATIENCE if self._cores > 1 else 0
         self.nodes.update((handle.name, handle) for handle in started)
+
+    def patience(self, nodes: int) -> int:
+        """Nanoseconds to spin for, while so many nodes are running."""
+        return PATIENCE if nodes < self._cores else 0
 
     def _share(self, nodes: int) -> tuple[int | None, bool]:
         """(the cap for each worker, whether it depends on how many nodes there are)."""
@@ -127,59 +201,82 @@ class Supervisor:
             raise self._timed_out(handles, timeout) from None
 
     def run(
-        self, plan: int, programs: Sequence[NodeProgram], timeout: Timeout
+        self,
+        plan: Plan,
+        timeout: Timeout,
+        patience: int,
+        order: Order,
     ) -> dict[str, dict[str, Any]]:
         """Run programs at once, each on its node; node -> blob -> value of what they hand back.
 
         The nodes must be settled.
 
+        Args:
+            plan: The programs.
+            timeout: How long it may take.
+            patience: Nanoseconds to spin for an answer, and for the workers after theirs.
+            order: May say, at any time before all workers have been told, that the run is to end.
+
         Raises:
             OperatorError, NodeDiedError, RunTimeoutError, SerializationError, ...: Of the
                 node that failed first.
+            RunCancelledError: It was called off.
             SessionClosedError: The session was closed meanwhile, by another thread.
         """
-        handles = [self.nodes[program.node] for program in programs]
+        number = plan.number
         # What cannot travel is refused before anybody starts.
         shipments = [
-            None if handle.has_plan(plan) else dump_program(program)
-            for handle, program in zip(handles, programs, strict=True)
+            None if handle.has_plan(number) else dump_program(program)
+            for handle, program in plan.parts
         ]
-        self._runs += 1
-        waiting: list[NodeHandle] = []
+        run = next(self._runs)
+        deadline = timeout.deadline
+        waiting: dict[Channel, NodeHandle] = {}
         answers: dict[NodeHandle, Ran] = {}
+        ears: Ears | None = None
+        speaking: Sequence[NodeHandle]
         try:
-            for handle, program, shipment in zip(handles, programs, shipments, strict=True):
-                waiting.append(handle)
-                handle.begin(self._runs, plan, program, shipment, timeout.deadline)
+            for (handle, program), shipment in zip(plan.parts, shipments, strict=True):
+                waiting[handle.channel] = handle
+                handle.begin(run, number, program, shipment, deadline, patience)
+            if order.called_off:
+                self.cancel(waiting.values())
             while waiting:
-                speaking = listen(waiting, timeout.deadline)
-                if not speaking:
-                    raise self._timed_out(waiting, timeout)
+                speaking = plan.handles
+                if len(speaking) > 1 or not speaking[0].channel.spin(patience):
+                    if ears is None:
+                        ears = Ears(waiting)
+                    speaking = listen(ears, waiting, deadline)
+                    if not speaking:
+                        raise self._timed_out([*waiting.values()], timeout)
                 for handle in speaking:
-                    answer = handle.heard(timeout.deadline)
+                    answer = handle.heard(deadline)
                     if answer is None:
                         continue
-                    waiting.remove(handle)
+                    del waiting[handle.channel]
+                    if ears is not None:
+                        ears.done(handle.channel)
                     answers[handle] = answer
                     if answer.failure is not None:
-                        raise answer.failure.unpack()
+                        raise Report._make(answer.failure).unpack()
                     if answer.cancelled:
-                        # Not by this run, which cancels only what it no longer listens to.
-                        raise SessionClosedError("the run was called off: the session was closed")
+                        raise _called_off(handle)
         except BaseException as error:
-            if isinstance(error, NodeDiedError) and any(handle.late for handle in handles):
-                raise self._timed_out(handles, timeout) from None
+            if isinstance(error, NodeDiedError) and any(handle.late for handle in plan.handles):
+                raise self._timed_out(plan.handles, timeout) from None
             # A failure, a death, or the user's Ctrl-C.
-            for handle in waiting:
-                handle.cancel()
+            self.cancel(waiting.values())
             for handle, answer in answers.items():
                 handle.drop(answer.outputs)
             raise
+        finally:
+            if ears is not None:
+                ears.close()
         values = {}
         try:
             while answers:
                 handle, answer = answers.popitem()
-                values[handle.name] = handle.outputs(answer)
+                values[handle.name] = handle.outputs(answer) if answer.outputs else _NOTHING
         except BaseException:
             for handle, answer in answers.items():
                 handle.drop(answer.outputs)
@@ -210,10 +307,20 @@ class Supervisor:
             text += "it was stopped between operators, and the session can go on"
         return RunTimeoutError(text, timeout=timeout.seconds, killed=tuple(killed))
 
-    def cancel(self) -> None:
-        """Call off whatever runs. Safe in any thread."""
-        for handle in list(self.nodes.values()):
+    def cancel(self, handles: Iterable[NodeHandle]) -> None:
+        """Call off what runs on these nodes. Safe in any thread."""
+        for handle in handles:
             handle.cancel()
+
+    def end(self) -> None:
+        """Call off whatever runs, as the session is being closed. Safe in any thread."""
+        for handle in list(self.nodes.values()):
+            handle.ending = True
+            handle.cancel()
+
+    def next_run(self) -> int:
+        """A number for something else that runs."""
+        return next(self._runs)
 
     def kill(self) -> None:
         """End all workers at once. Safe in any thread: whoever waits for one sees it die."""
@@ -237,6 +344,17 @@ class Supervisor:
                 for handle in self.nodes.values():
                     stack.callback(handle.close, deadline)
                 # All are told before any is waited for.
-                self.cancel()
+                self.end()
                 for handle in self.nodes.values():
                     handle.stop(deadline)
+            if self._logs is not None:
+                self._logs.close()
+
+
+def _called_off(handle: NodeHandle) -> Exception:
+    if handle.ending:
+        return SessionClosedError("the run was called off: the session was closed")
+    return RunCancelledError("the run was called off")
+
+
+_NOTHING: dict[str, Any] = {}

@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import threading
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -20,32 +21,43 @@ from procession.blobs.blob import Blob, is_tensor
 from procession.blobs.segment import Segment
 from procession.blobs.shared import SharedPool
 from procession.blobs.snapshot import Array, of_bytes
-from procession.cluster import blas, protocol
+from procession.cluster import blas, board, calls, inside, protocol
+from procession.cluster.board import Board, task_word
 from procession.cluster.channel import Channel, EndOfChannel
+from procession.cluster.datatypes import pack_dtype, unpack_dtype
 from procession.cluster.protocol import (
-    CANCEL,
+    Adopt,
+    Call,
     Commit,
     Done,
     Failed,
     Feed,
     Fetch,
+    Granted,
     Inline,
+    Lend,
+    Lent,
     Located,
     NeedSegment,
     Payload,
     Pickled,
+    Place,
     Ran,
     Ready,
     Remove,
     Reserve,
     Reserved,
+    Returned,
     Run,
     Start,
     Stop,
+    Tidy,
     Value,
-    task_word,
+    packed,
+    unpacked,
 )
 from procession.cluster.serial import Report, dumps, loads
+from procession.errors import NodePropertyError
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Cells
 from procession.runtime.operation import interrupt_as_failure
@@ -53,55 +65,80 @@ from procession.runtime.operation import interrupt_as_failure
 
 def main(connection: Connection, argument: bytes) -> None:
     """Serve until told to stop. The target of `start_worker`."""
-    _Worker(connection, pickle.loads(argument)).serve()
+    start: Start = pickle.loads(argument)
+    inside.enter(start.node)
+    _Worker(connection, start).serve()
 
 
-_NOTHING = memoryview(bytes(8 * protocol.TASKS)).cast("Q")
+class _Monitor:
+    """Watches the runs of the worker, by the words of the board."""
 
-
-class _Board:
-    """The worker's side of the board: a monitor for its runs."""
-
-    def __init__(self, segment: Segment) -> None:
-        self._words = memoryview(segment.memory).cast("Q")
-        self._called = self._words[CANCEL : CANCEL + 1]
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+        self._called = words[board.CANCEL : board.CANCEL + 1]
         self._run = 0
+        self._notes: list[memoryview] = []
+        """The words of the tasks that there were so far."""
         self.stop: list[Any] = []
 
     def begin(self, run: int) -> None:
         self._run = run
         # Threads that outlived an earlier run keep the list of theirs.
         self.stop = []
-        self._words[protocol.RUN] = run
-        self._words[protocol.FIRST_TASK :] = _NOTHING
+        words = self._words
+        words[board.RUN] = run
+        for note in self._notes:
+            note[0] = 0
 
     def check(self) -> None:
         if self.stop or self._called[0] == self._run:
             raise Cancelled
 
     def cells(self, task: int) -> Cells:
-        word = task_word(task)
-        return Cells(self._words[word : word + 1], self._called, self._run)
+        notes = self._notes
+        while len(notes) <= task:
+            word = task_word(len(notes))
+            notes.append(self._words[word : word + 1])
+        return Cells(notes[task], self._called, self._run)
 
 
 class _Worker:
     def __init__(self, connection: Connection, start: Start) -> None:
-        self._channel = Channel(connection)
+        self._board = Board(Segment.attach(start.board, board.BOARD_SIZE).memory)
+        self._channel = Channel(connection, self._board)
         self._answering = False
         self._copy = False
         os.register_at_fork(after_in_child=partial(self._be_a_copy, connection))
         self._node = start.node
+        self._refusal = self._take_place(start)
         self._threads: int | None = None
         self._limit_threads(start.threads)
-        self._board = _Board(Segment.attach(start.board, protocol.BOARD_SIZE))
+        self._monitor = _Monitor(self._board.words)
         self._asking = threading.Lock()
         self._pool = SharedPool(self._request_segment)
         self._workspace = start.workspace(node=start.node, pool=self._pool)
         self._plans: dict[int, Executable] = {}
         self._told: set[str] = set()
         self._reserved: tuple[str, Blob, Array] | None = None
+        self._unused: deque[int] = deque()
+        """Leases of functions' arguments that have become garbage."""
+
+    def _take_place(self, start: Start) -> NodePropertyError | None:
+        if start.properties is None:
+            return None
+        # Not at the top: few workers need it, and each would have a copy of it.
+        from procession.cluster import placement
+
+        try:
+            placement.apply(start.node, start.properties)
+        except NodePropertyError as error:
+            return error
+        return None
 
     def serve(self) -> None:
+        if self._refusal is not None:
+            self._send(Failed(tuple(Report.of(self._refusal))))
+            return
         self._send(Ready(os.getpid()))
         answers: dict[type, Any] = {
             Run: self._run,
@@ -109,25 +146,32 @@ class _Worker:
             Reserve: self._reserve,
             Commit: self._commit,
             Feed: self._feed,
+            Lend: self._lend,
+            Adopt: self._adopt,
+            Call: self._call,
             Remove: self._remove,
+            Tidy: self._tidy,
         }
+        channel, unused = self._channel, self._unused
         while True:
             try:
-                message = self._channel.receive()
+                message, ended = unpacked(channel.receive())
             except EndOfChannel:
                 return
             self._answering = True
-            for lease in message.ended:
+            for lease in ended:
                 self._pool.end_lease(lease)
-            if isinstance(message, Stop):
+            while unused:
+                self._pool.end_lease(unused.popleft())
+            if type(message) is Stop:
                 return
-            if self._reserved is not None and not isinstance(message, Commit):
+            if self._reserved is not None and type(message) is not Commit:
                 self._reserved[1].discard()
                 self._reserved = None
             try:
                 answer = answers[type(message)](message)
             except Exception as error:
-                answer = Failed(Report.of(error))
+                answer = Failed(tuple(Report.of(error)))
             with self._asking:
                 self._answering = False
                 self._send(answer)
@@ -145,7 +189,7 @@ class _Worker:
             os._exit(1)
         # If the coordinator is gone, the next read says so.
         with contextlib.suppress(EndOfChannel):
-            self._channel.send(message)
+            self._channel.send(packed(message))
 
     def _request_segment(self, least: int, preferred: int, returned: Sequence[str]) -> Segment:
         # Tasks of a run are threads; only the main one reads messages, and it waits for them.
@@ -156,9 +200,11 @@ class _Worker:
                     f"the workspace can only be used while the operator runs"
                 )
             self._send(NeedSegment(least, preferred, tuple(returned)))
-            answer = self._channel.receive()
+            # Spinning would keep other tasks of this process from running.
+            answer, _ = unpacked(self._channel.receive(spinning=False))
         if isinstance(answer, Failed):
-            raise answer.report.unpack()
+            raise Report._make(answer.report).unpack()
+        assert isinstance(answer, Granted)
         return Segment.attach(answer.name, answer.size)
 
     def _limit_threads(self, threads: int | None) -> None:
@@ -169,20 +215,22 @@ class _Worker:
     # The questions.
 
     def _run(self, message: Run) -> Ran:
-        self._limit_threads(message.threads)
+        if message.threads != self._threads:
+            self._limit_threads(message.threads)
         for plan in message.forgotten:
             self._plans.pop(plan, None)
         failure: Report | None = None
         cancelled = False
         outputs: tuple[Payload, ...] = ()
-        self._board.begin(message.run)
+        self._monitor.begin(message.run)
         try:
             if message.program is not None:
                 what = f"the program for node {self._node!r}"
                 self._plans[message.plan] = Executable(loads(message.program, what))
             executable = self._plans[message.plan]
-            executable.run(self._workspace, self._board)
-            outputs = self._outputs(executable.program.outputs)
+            executable.run(self._workspace, self._monitor)
+            if executable.program.outputs:
+                outputs = self._outputs(executable.program.outputs)
         except Cancelled:
             cancelled = True
         except KeyboardInterrupt as error:
@@ -190,20 +238,27 @@ class _Worker:
             failure = Report.of(interrupt_as_failure(error), error)
         except BaseException as error:
             failure = Report.of(error)
-        for stream in (sys.stdout, sys.stderr):
-            # What was printed is out before the answer is. What became of the streams meanwhile
-            # is the operators' business.
-            with contextlib.suppress(Exception):
-                stream.flush()
-        loaded = message.plan in self._plans
-        return Ran(message.run, outputs, failure, cancelled, loaded, *self._news())
+        _flush()
+        return Ran(
+            message.run,
+            tuple(map(tuple, outputs)) if outputs else (),
+            None if failure is None else tuple(failure),
+            cancelled,
+            message.plan in self._plans,
+            *self._news(),
+        )
 
-    def _news(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The blobs that appeared and vanished since the coordinator was last told."""
+    def _news(
+        self, quiet: bool = False
+    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """What appeared and vanished since the coordinator was last told, what it gets back."""
+        returned = tuple(self._pool.surplus(quiet=quiet))
+        if self._workspace.own_names() == self._told:
+            return (), (), returned
         names = set(self._workspace.own_names())
         appeared, vanished = names - self._told, self._told - names
         self._told = names
-        return tuple(appeared), tuple(vanished)
+        return tuple(appeared), tuple(vanished), returned
 
     def _outputs(self, names: Sequence[str]) -> tuple[Payload, ...]:
         payloads: list[Payload] = []
@@ -227,21 +282,22 @@ class _Worker:
         if not is_tensor(value):
             return Pickled(dumps(value, f"blob {name!r} of node {self._node!r}"))
         if blob.buffer is None or blob.exposed:
-            return Inline(value.tobytes(), value.shape, value.dtype)
+            return Inline(value.tobytes(), value.shape, pack_dtype(value.dtype))
         buffer = blob.buffer
         lease = self._pool.lease(buffer)
         blob.tell_leased()
-        return Located(buffer.segment.name, buffer.offset, value.shape, value.dtype, lease)
+        dtype = pack_dtype(value.dtype)
+        return Located(buffer.segment.name, buffer.offset, value.shape, dtype, lease)
 
     def _fetch(self, message: Fetch) -> Value:
         blob = self._workspace.find(message.name)
         if blob is None:
             raise self._workspace.not_found(message.name)
-        return Value(self._payload(message.name, blob))
+        return Value(tuple(self._payload(message.name, blob)))
 
     def _reserve(self, message: Reserve) -> Reserved:
         blob = self._workspace.make(message.name)
-        array = blob.target(message.shape, message.dtype)
+        array = blob.target(message.shape, unpack_dtype(message.dtype))
         buffer = blob.target_buffer(array)
         self._reserved = (message.name, blob, array)
         return Reserved(buffer.segment.name, buffer.offset)
@@ -256,9 +312,9 @@ class _Worker:
 
     def _feed(self, message: Feed) -> Done:
         blob = self._workspace.make(message.name)
-        payload = message.value
+        payload = protocol.payload(message.value)
         if isinstance(payload, Inline):
-            blob.store(of_bytes(payload.data, payload.shape, payload.dtype))
+            blob.store(of_bytes(payload.data, payload.shape, unpack_dtype(payload.dtype)))
         else:
             assert isinstance(payload, Pickled)
             blob.store(loads(payload.data, f"the value fed to blob {message.name!r}"))
@@ -268,3 +324,74 @@ class _Worker:
     def _remove(self, message: Remove) -> Done:
         self._workspace.remove_blob(message.name)
         return Done(*self._news())
+
+    def _tidy(self, message: Tidy) -> Done:
+        return Done(*self._news(quiet=True))
+
+    # Lent buffers, and functions.
+
+    def _place(self, nbytes: int) -> Place:
+        lease, buffer = self._pool.reserve(nbytes)
+        return Place(buffer.segment.name, buffer.offset, nbytes, lease)
+
+    def _lend(self, message: Lend) -> Lent:
+        places: list[Place] = []
+        try:
+            for nbytes in message.sizes:
+                places.append(self._place(nbytes))
+        except BaseException:
+            for place in places:
+                self._pool.end_lease(place.lease)
+            raise
+        return Lent(tuple(map(tuple, places)))
+
+    def _adopt(self, message: Adopt) -> Done:
+        blob = self._workspace.make(message.name)
+        blob.take(self._pool.claim(message.lease), message.shape, unpack_dtype(message.dtype))
+        self._workspace.keep(message.name, blob)
+        return Done(*self._news())
+
+    def _window(self, lease: int) -> memoryview:
+        """A lent buffer for a function, given back when nothing looks at it any more."""
+        buffer = self._pool.leased(lease)
+        end = partial(self._unused.append, lease)
+        return calls.window(buffer.segment.memory, buffer.offset, buffer.size, end)
+
+    def _call(self, message: Call) -> Returned:
+        self._monitor.begin(message.run)
+        failure: Report | None = None
+        data, places = b"", []
+        try:
+            windows = map(self._window, message.leases)
+            result = calls.call(message.function, message.arguments, windows)
+            for part in result.buffers:
+                place = self._place(part.nbytes)
+                places.append(place)
+                buffer = self._pool.leased(place.lease)
+                calls.write(part, buffer.segment.memory, buffer.offset)
+            data = result.data
+            del result
+        except BaseException as error:
+            failure = Report.of(error)
+            for place in places:
+                self._pool.end_lease(place.lease)
+            places = []
+        _flush()
+        return Returned(
+            data,
+            tuple(map(tuple, places)),
+            None if failure is None else tuple(failure),
+            tuple(self._pool.surplus()),
+        )
+
+
+def _flush() -> None:
+    """What was printed is out before the answer is."""
+    # What became of the streams meanwhile is the operators' business.
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()

@@ -35,6 +35,9 @@ class Executable:
         self._flow = Flow(definitions, program.writes, self._spread, program.written_by)
         for _, net in program.nets():
             self._flow.net(net)
+        tasks = program.all_tasks
+        self._only = tasks[0] if len(tasks) == 1 and program.tasks else None
+        """The one task, of a program that has no other and nothing around it."""
 
     def run(
         self,
@@ -60,6 +63,17 @@ class Executable:
         """
         program = self.program
         whole = WholeRun(monitor, on_failure)
+        if self._only is not None and not program.private:
+            # What most runs are, again and again: the rest of this would take longer than they do.
+            task = self._only
+            run = TaskRun(task.name, 0, monitor, self._flow.nets, whole)
+            try:
+                self._flow.job(task.step)(workspace, run)
+            except BaseException as error:
+                with whole.failure.raised():
+                    whole.fail(error)
+                    raise
+            return
         inside = workspace
         if program.private:
             # A private run's outputs outlive it, so they belong to the global workspace.

@@ -10,8 +10,7 @@ often, but before everything that may take long.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from procession.errors import RunTimeoutError
 
@@ -37,8 +36,7 @@ class Note(Protocol):
         """Let it hold a number; the index is 0."""
 
 
-@dataclass(frozen=True)
-class Cells:
+class Cells(NamedTuple):
     """What one task has to do with the board of a worker."""
 
     note: Note

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from procession.blobs import snapshot
 from procession.blobs.blob import Blob, Pool, as_value, is_tensor
 from procession.blobs.heap import HeapPool
+from procession.blobs.snapshot import Array
+from procession.blobs.unfinished import Unfinished, description
 from procession.errors import BlobNotFoundError, did_you_mean
 
 
@@ -118,8 +121,61 @@ class WorkspaceView(ABC):
         """Give a blob a value, making it if need be; the value is copied.
 
         Arrays keep dtype and shape. Numbers become 0-dimensional arrays: bool, int64, float32.
-        Anything else is kept as the object that it is.
+        Anything else is kept as the object that it is; to a worker process it goes by pickle, and
+        so do arrays of objects.
+
+        Raises:
+            DataTypeError: An array of a type that is not NumPy's own, such as bfloat16.
+            SerializationError: An object that cannot be pickled, or not be unpickled in the worker.
+            OutOfSharedMemoryError: No shared memory for it.
         """
+
+    @contextmanager
+    def new_blob(self, name: Any, shape: Any, dtype: Any = np.float32) -> Iterator[Array]:
+        """Give a blob a value by filling it in place, with no copy in between.
+
+            with workspace.new_blob("x", (1000, 1000)) as x:
+                np.multiply(a, b, out=x)
+
+        The blob has the value when the block ends well, and not at all when it ends with an error.
+        From then on the array is read-only, and a snapshot like one that was fetched. If another
+        array or memoryview of its memory is kept beyond the block, the value is copied after all,
+        so that nobody can change it. Inside the block anything may be run, fed and fetched.
+
+        Args:
+            name: The blob; one that exists keeps its value until the block ends.
+            shape: A length, or a sequence of them.
+            dtype: Any of NumPy's, but for objects.
+
+        Returns:
+            A context manager that gives the array. What is in it at first may be anything.
+
+        Raises:
+            DataTypeError: An array of objects, or of a type that is not NumPy's own.
+            OutOfSharedMemoryError: The machine, or the node's limit, does not have the memory.
+            ValueError, TypeError: It is no shape, or no dtype.
+        """
+        name = name_of(name)
+        shape, dtype, _ = description(shape, dtype)
+        draft = self._draft(shape, dtype)
+        try:
+            yield draft.array
+            if draft.finish():
+                self._adopt(name, draft, shape, dtype)
+            else:
+                self.feed_blob(name, draft.array)
+        finally:
+            draft.release()
+
+    @abstractmethod
+    def _draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        """An array to be filled, and what its memory is."""
+
+    @abstractmethod
+    def _adopt(
+        self, name: str, draft: Unfinished, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        """Make the memory of a finished draft the value of a blob."""
 
     @abstractmethod
     def remove_blob(self, name: Any) -> None:
@@ -173,7 +229,9 @@ class Workspace(WorkspaceView):
             self.place = parent.place
         elif node is not None:
             self.place = f"the workspace of node {node!r}"
-        self._pool: Pool = pool or (parent._pool if parent is not None else HeapPool())
+        self._pool: Pool = (
+            pool if pool is not None else parent._pool if parent is not None else HeapPool()
+        )
         self._blobs: dict[str, Blob] = {}
         self._forward: Mapping[str, str] | None = None
         self.exported: frozenset[str] = frozenset()
@@ -233,9 +291,9 @@ class Workspace(WorkspaceView):
             kept.store(blob.value)
             blob.close()
 
-    def own_names(self) -> list[str]:
-        """The names of the blobs of this workspace itself."""
-        return list(self._blobs)
+    def own_names(self) -> KeysView[str]:
+        """The names of the blobs of this workspace itself, as they are when looked at."""
+        return self._blobs.keys()
 
     def names(self) -> list[str]:
         found = set(self._blobs)
@@ -264,9 +322,20 @@ class Workspace(WorkspaceView):
         return taken
 
     def feed_blob(self, name: Any, value: Any) -> None:
+        value = _copied(as_value(value, name_of(name)))
         blob = self.make(name_of(name))
-        blob.store(_copied(as_value(value)))
+        blob.store(value)
         self.keep(name_of(name), blob)
+
+    def _draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        return self._pool.draft(shape, dtype)
+
+    def _adopt(
+        self, name: str, draft: Unfinished, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        blob = self.make(name)
+        blob.take(draft.buffer, shape, dtype)
+        self.keep(name, blob)
 
     def remove_blob(self, name: Any) -> None:
         workspace: Workspace | None = self
