@@ -182,9 +182,9 @@ class TestOperatorsThat:
 
     def test_use_a_session_of_their_own(self, session):
         def nest(inputs, outputs):
-            from procession import ProcessSession
+            from procession import LocalSession
 
-            with ProcessSession() as inner:
+            with LocalSession() as inner:
                 inner.workspace("b").feed_blob("x", np.arange(3000))
                 outputs[0].feed(inner.workspace("b").fetch_blob("x"))
 
@@ -241,7 +241,7 @@ class TestSignals:
     def test_closed_in_the_middle_of_a_message(self, session, monkeypatch):
         # As a signal handler does it, at the worst moment.
         session.workspace("a").feed_blob("x", 1)
-        channel = session._supervisor.nodes["a"]._channel
+        channel = session._supervisor.nodes["a"].channel
         send = channel.send
 
         def closing(*arguments, **options):

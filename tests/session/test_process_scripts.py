@@ -97,16 +97,19 @@ class TestScripts:
         process = script(tmp_path, EXAMPLE.replace("SESSION", kind))
         out, err = process.communicate(timeout=60)
         assert (err, process.returncode) == ("", 0)
-        assert sorted(out.splitlines()) == ["Hello from node 1.", "Hello from node 2."]
+        prefixes = ("[node1] ", "[node2] ") if kind == "ProcessSession" else ("", "")
+        wanted = [f"{prefix}Hello from node {n}." for n, prefix in enumerate(prefixes, 1)]
+        assert sorted(out.splitlines()) == wanted
 
-    def test_prints_keep_their_order(self, tmp_path):
+    @pytest.mark.parametrize("prefix", [True, False])
+    def test_prints_keep_their_order(self, tmp_path, prefix):
         process = script(
             tmp_path,
-            """
+            f"""
             from procession import Net, ProcessSession
             net = Net("net")
             net.Print(net.Const("there"), 0)
-            with ProcessSession() as session:
+            with ProcessSession(log_prefix={prefix}) as session:
                 for number in range(3):
                     print("here", number)
                     session.run(net)
@@ -115,7 +118,9 @@ class TestScripts:
         out, err = process.communicate(timeout=60)
         assert (err, process.returncode) == ("", 0)
         assert out.splitlines() == [
-            line for number in range(3) for line in (f"here {number}", "there")
+            line
+            for number in range(3)
+            for line in (f"here {number}", "[local] there" if prefix else "there")
         ]
 
     def test_ctrl_c_calls_the_run_off_and_the_session_goes_on(self, tmp_path):
@@ -141,10 +146,10 @@ class TestScripts:
             """,
             start_new_session=True,
         )
-        assert process.stdout.readline() == "running\n"
+        assert process.stdout.readline() == "[local] running\n"
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert (out, err, process.returncode) == ("interrupted\nrunning\n", "", 0)
+        assert (out, err, process.returncode) == ("interrupted\n[local] running\n", "", 0)
 
     @pytest.mark.parametrize(
         ("method", "group"), [("forkserver", False), ("spawn", False), ("forkserver", True)]
@@ -170,7 +175,7 @@ class TestScripts:
             start_new_session=True,
         )
         pids = [int(word) for word in process.stdout.readline().split()]
-        assert process.stdout.readline() == "busy\n"
+        assert process.stdout.readline() == "[b] busy\n"
         me = psutil.Process(process.pid)
         pids += [child.pid for child in me.children(recursive=True)]
         own = f"{PREFIX}{process.pid}-"

@@ -7,10 +7,12 @@ import math
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, fields
+from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from procession.compiler.check import isolation_error
 from procession.compiler.compiled import CompiledRunnable
@@ -19,12 +21,16 @@ from procession.errors import (
     BlobNotFoundError,
     OutputNotReadyError,
     RunnableTypeError,
-    SessionBusyError,
+    SerializationError,
     SessionClosedError,
 )
 from procession.graph.task import LOCAL, Node, TaskOutput
 from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import WorkspaceView, not_found
+from procession.session.crew import Crew
+from procession.session.functions import map_calls
+from procession.session.future import RunFuture
+from procession.session.lines import Lines, Turn
 
 Self = TypeVar("Self", bound="Session")
 
@@ -58,6 +64,10 @@ class NodeStats(Mapping[str, Any]):
     """Runs that the node completed."""
     plan_bytes: int
     """Bytes of plans shipped to it."""
+    bytes_sent: int = 0
+    """Bytes of all messages to it; tensors in shared memory are in none."""
+    bytes_received: int = 0
+    """Bytes of all messages from it."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in (field.name for field in fields(self)):
@@ -80,7 +90,7 @@ class Session(ABC):
     the exception that Caffe2 makes).
 
     A session is a context manager, and closes on every way out. All methods may be called from any
-    thread; they run one after the other.
+    thread. A node does one thing at a time, in the order in which it was asked.
     """
 
     isolates: ClassVar[bool] = True
@@ -89,35 +99,21 @@ class Session(ABC):
     def __init__(self, timeout: float | None = None) -> None:
         self._open = True
         self._ended = False
-        self._lock = threading.RLock()
-        self._busy = False
+        self._lines = Lines()
+        self._crew = Crew()
+        self._compiling = threading.RLock()
         self._timeout = checked_timeout(timeout)
         # Both by what was given, without keeping it alive.
         self._cache: weakref.WeakKeyDictionary[
-            Any, dict[str | None, tuple[tuple[int, ...], CompiledRunnable]]
+            Any, dict[Any, tuple[tuple[int, ...], CompiledRunnable]]
         ] = weakref.WeakKeyDictionary()
-        self._seen: weakref.WeakSet[CompiledRunnable] = weakref.WeakSet()
+        self._futures: weakref.WeakKeyDictionary[Turn, RunFuture] = weakref.WeakKeyDictionary()
+        """What is to be cancelled when the session is closed."""
         self._passing: dict[str, set[str]] = {}
         """Node -> blobs that private runs wrote there, which went with them."""
         self._outputs: weakref.WeakKeyDictionary[TaskOutput, list[Any]] = (
             weakref.WeakKeyDictionary()
         )
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One caller at a time."""
-        with self._lock:
-            if self._busy:
-                raise SessionBusyError(
-                    f"this {type(self).__name__} is in the middle of something that the same "
-                    f"thread asked of it: a signal handler cannot use it now. Let the handler "
-                    f"set a flag, and look at that after the run."
-                )
-            try:
-                self._busy = True
-                yield
-            finally:
-                self._busy = False
 
     # Compiling and running.
 
@@ -157,41 +153,264 @@ class Session(ABC):
             SessionClosedError, SessionBusyError, RunnableTypeError: See there.
             ValueError: A timeout that is no number above 0.
         """
-        with self._alone():
+        self._check_open()
+        compiled = self._compiled(runnable)
+        seconds = self._timeout if timeout is None else checked_timeout(timeout)
+        turn = Turn(self._homes(compiled))
+        try:
+            self._enter(turn)
+            self._perform(compiled, seconds, turn)
+        finally:
+            self._leave(turn)
+
+    def run_async(
+        self, runnable: Runnable | CompiledRunnable, *, timeout: float | None = None
+    ) -> RunFuture:
+        """Run it beside the script.
+
+        It is compiled at once: later changes do not reach it. Runs on the same node come one after
+        the other, in the order of the calls; runs on different nodes, at once.
+
+        Args:
+            runnable: As for `run`.
+            timeout: Seconds from its beginning; left out, the session's, if it has one.
+
+        Returns:
+            A `concurrent.futures.Future`. Its result is None; its errors are those of `run`. When
+            it is done, task outputs can be fetched. Its `cancel` stops what is running, too.
+
+        Raises:
+            SessionClosedError, RunnableTypeError, SerializationError, ValueError: At once.
+        """
+        self._check_open()
+        compiled = self._compiled(runnable)
+        seconds = self._timeout if timeout is None else checked_timeout(timeout)
+        return self._begin(
+            lambda begin: Turn(self._homes(compiled), begin),
+            partial(self._perform, compiled, seconds),
+        )
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        node: str | Node | None = None,
+        **kwargs: Any,
+    ) -> RunFuture:
+        """Have `function(*args, **kwargs)` called on a node, beside the script.
+
+        In a `ProcessSession` function and arguments travel by cloudpickle, large arrays in them
+        through shared memory, and so does the result. Arrays arrive as the receiver's own, to be
+        written if it likes. Arguments are read when the turn comes: they should not be changed
+        before the call ends. In a `LocalSession` the function is called in a thread, with the very
+        objects.
+
+        Args:
+            function: Anything that can be called; lambdas and functions of the script, too.
+            *args: By position.
+            node: Where; left out, on whichever of the session's nodes is free first. A session
+                that has no nodes yet starts "local".
+            **kwargs: By name.
+
+        Returns:
+            A future of what it returns, or raises. It can be cancelled until the call begins.
+
+        Raises:
+            SessionClosedError: At once.
+            SerializationError: Function or arguments cannot travel. At once.
+        """
+        self._check_open()
+        job = self._call(function, args, kwargs)
+        nodes = self.nodes or [LOCAL] if node is None else [node]
+        return self._submit(job, nodes, anywhere=node is None)
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        *iterables: Iterable[Any],
+        nodes: Iterable[str | Node] | None = None,
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
+        """As the builtin `map`, but called on the nodes, and begun at once; see `submit`.
+
+        The results come in order. The function is pickled once. When the iterator is closed or
+        thrown away, calls that have not begun are cancelled.
+
+        Args:
+            function: Takes one argument from each iterable.
+            *iterables: Read to the end of the shortest one, before this returns.
+            nodes: Where; left out, on all nodes of the session.
+            timeout: Seconds from here on, after which the next result raises TimeoutError.
+            chunksize: How many calls go to a node together.
+
+        Raises:
+            SessionClosedError: At once.
+            SerializationError: Function or arguments cannot travel. At once.
+            ValueError: A chunksize below 1, or no nodes.
+        """
+        self._check_open()
+        chosen: list[str | Node] = [*(self.nodes or [LOCAL])] if nodes is None else [*nodes]
+        if not chosen:
+            raise ValueError("map needs at least one node to call the function on")
+
+        def submit(function: Callable[..., Any], *args: Any) -> RunFuture:
             self._check_open()
-            compiled = self._compiled(runnable)
-            if compiled not in self._seen:
-                self._seen.add(compiled)
-                for program in compiled.programs:
-                    if program.private:
-                        passing = self._passing.setdefault(program.node, set())
-                        passing |= program.writes - set(program.outputs)
+            return self._submit(self._call(function, args, {}), chosen, anywhere=True)
+
+        return map_calls(submit, function, iterables, timeout, chunksize)
+
+    def _submit(
+        self, job: Callable[[Turn], Any], nodes: Sequence[str | Node], anywhere: bool
+    ) -> RunFuture:
+        names = self._known(nodes)
+        return self._begin(lambda begin: Turn(names, begin, anywhere), job, stoppable=False)
+
+    @abstractmethod
+    def _call(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Callable[[Turn], Any]:
+        """What calls the function when the turn has come."""
+
+    def _known(self, nodes: Sequence[str | Node]) -> Sequence[str]:
+        """The lines of nodes on which functions are to be called."""
+        return list(dict.fromkeys(map(str, nodes)))
+
+    def _begin(
+        self,
+        turn_for: Callable[[Callable[[], object]], Turn],
+        job: Callable[[Turn], Any],
+        stoppable: bool = True,
+    ) -> RunFuture:
+        """Do a job in the crew when its turn comes."""
+        # Whoever holds the future or the turn holds no more than those: neither job nor result.
+        waiting: list[Callable[[], None]] = []
+
+        def begin() -> None:
+            if waiting:
+                self._crew.do(waiting.pop())
+
+        def do() -> None:
+            turn.thread = threading.get_ident()
+            result, failure = None, None
             try:
-                seconds = self._timeout if timeout is None else checked_timeout(timeout)
-                values = self._run(compiled, seconds)
-            except BlobNotFoundError as error:
-                raise self._diagnosed(error) from error.__cause__
-            for node, output in compiled.outputs:
-                fetched = [values[node][str(name)] for name in output.names]
-                output.set(fetched)
-                self._outputs[output] = fetched
+                if future.begin():
+                    result = job(turn)
+            except BaseException as error:
+                failure = error
+            self._leave(turn)
+            self._futures.pop(turn, None)
+            future.end(result, failure)
+            # The thread goes on; what has been done is nobody's any more.
+            result = failure = None
+
+        def call_off(future: RunFuture) -> bool:
+            if self._lines.withdraw(turn):
+                return True
+            if stoppable:
+                self._lines.call_off(turn, self._stop)
+            return stoppable
+
+        def cancelled(future: Future[Any]) -> None:
+            # One that was withdrawn has nobody else to tell those who wait for several.
+            if waiting and future.cancelled():
+                waiting.clear()
+                self._futures.pop(turn, None)
+                future.set_running_or_notify_cancel()
+
+        waiting.append(do)
+        turn = turn_for(begin)
+        future = RunFuture(call_off)
+        future.add_done_callback(cancelled)
+        self._futures[turn] = future
+        try:
+            self._enter(turn)
+        except BaseException:
+            self._leave(turn)
+            raise
+        return future
+
+    def _perform(self, compiled: CompiledRunnable, seconds: float | None, turn: Turn) -> None:
+        """Do a run whose turn has come."""
+        if not self._open:
+            self._check_open()
+        try:
+            values = self._run(compiled, seconds, turn)
+        except BlobNotFoundError as error:
+            raise self._diagnosed(error) from error.__cause__
+        for node, output in compiled.outputs:
+            fetched = [values[node][str(name)] for name in output.names]
+            output.set(fetched)
+            self._outputs[output] = fetched
+
+    def _note_first_run(self, compiled: CompiledRunnable) -> None:
+        """Remember of what runs for the first time which blobs will go with it."""
+        for program in compiled.programs:
+            if program.private:
+                passing = self._passing.setdefault(program.node, set())
+                passing |= program.writes - set(program.outputs)
+
+    def _homes(self, compiled: CompiledRunnable) -> Sequence[str]:
+        """The nodes in whose lines a run has to stand."""
+        return compiled.nodes
+
+    def _enter(self, turn: Turn) -> None:
+        """Take a turn at its nodes, and wait until it begins. Whoever calls this calls `_leave`."""
+        self._lines.enter(turn)
+
+    def _leave(self, turn: Turn) -> None:
+        """The turn is over."""
+        try:
+            self._lines.leave(turn)
+        except KeyboardInterrupt:
+            self._lines.leave(turn)
+            raise
+
+    @contextlib.contextmanager
+    def _turn(self, node: str) -> Iterator[None]:
+        """A turn at one node."""
+        self._check_open()
+        turn = Turn((node,))
+        try:
+            self._enter(turn)
+            self._check_open()
+            yield
+        finally:
+            self._leave(turn)
+
+    def cancel(self) -> None:
+        """Call off everything that runs at this moment, from another thread.
+
+        Each run stops at its next step or loop iteration, on all of its nodes, with a
+        `RunCancelledError`. What waits for its turn goes on.
+        """
+        for turn in list(self._lines.running):
+            self._lines.call_off(turn, self._stop)
+
+    @abstractmethod
+    def _stop(self, turn: Turn) -> None:
+        """Have the run of a turn end at its next operation. Safe in any thread."""
 
     def _compiled(self, runnable: Runnable | CompiledRunnable) -> CompiledRunnable:
         if isinstance(runnable, CompiledRunnable):
             return runnable
         check_runnable(runnable)
-        by_home = self._cache.setdefault(runnable, {})
-        home, revision = home_node(runnable), revisions(runnable)
-        known = by_home.get(home)
-        if known is None or known[0] != revision:
-            # A reader may have its own blob of a name that another node makes: what crosses is
-            # decided before the run, by what the nodes have.
-            known = (revision, lower(runnable, isolated=False))
-            by_home[home] = known
-        return known[1]
+        with self._compiling:
+            by_home = self._cache.setdefault(runnable, {})
+            home, revision = home_node(runnable), revisions(runnable)
+            known = by_home.get(home)
+            if known is None or known[0] != revision:
+                # A reader may have its own blob of a name that another node makes: what crosses is
+                # decided before the run, by what the nodes have.
+                known = (revision, lower(runnable, isolated=False))
+                by_home[home] = known
+            return known[1]
 
     @abstractmethod
-    def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
+    def _run(
+        self, compiled: CompiledRunnable, timeout: float | None, turn: Turn
+    ) -> Mapping[str, Mapping[str, Any]]:
         """Run it; node -> blob -> value of the outputs."""
 
     def _check_reads(self, programs: Sequence[NodeProgram]) -> None:
@@ -267,8 +486,7 @@ class Session(ABC):
         """
         if not isinstance(output, TaskOutput):
             raise RunnableTypeError(f"fetch_output takes a TaskOutput, not {output!r}")
-        with self._alone():
-            values = self._outputs.get(output)
+        values = self._outputs.get(output)
         if values is None:
             raise OutputNotReadyError(
                 f"this session has not run the task of output "
@@ -300,11 +518,19 @@ class Session(ABC):
         return self._open
 
     def close(self) -> None:
-        """End it, and give back everything it had. Twice is fine. What was fetched stays good."""
+        """End it, and give back everything it had. Twice is fine. What was fetched stays good.
+
+        Runs that are under way are called off; those that wait for their turn are cancelled.
+        """
         self._open = False
         if not self._ended:
+            for turn in self._lines.close():
+                future = self._futures.get(turn)
+                if future is not None:
+                    future.cancel()
             # Not before it is done: who was interrupted in here can close again.
             self._close()
+            self._crew.close()
             self._ended = True
 
     @abstractmethod
@@ -326,6 +552,16 @@ class Session(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        kind = type(self).__name__
+        raise SerializationError(
+            f"a {kind} cannot be copied or sent to another process: it belongs to the process that "
+            f"opened it. A function that runs in a worker can use what its operator reads and "
+            f"writes, and what it is given; fetch what it needs, and hand it over as an argument "
+            f"or as a blob",
+            what=f"the {kind}",
+        )
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import psutil
 
+from procession.blobs.unfinished import Unfinished
 from procession.compiler.compiled import CompiledRunnable
-from procession.errors import BlobNotFoundError, SessionClosedError
+from procession.errors import BlobNotFoundError, RunCancelledError, SessionClosedError
 from procession.graph.task import LOCAL, Node
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Deadline
@@ -22,7 +24,10 @@ from procession.runtime.run import Failure
 from procession.runtime.threads import run_all
 from procession.runtime.workspace import Workspace, WorkspaceView, name_of, not_found
 from procession.session.base import NodeStats, Session
+from procession.session.lines import Turn
 
+_LINE = (LOCAL,)
+"""The one line in which all runs of a LocalSession stand."""
 _running: ContextVar[Session | None] = ContextVar("procession running session", default=None)
 """The LocalSession that runs the code that asks."""
 
@@ -32,7 +37,7 @@ class LocalSession(Session):
 
     All nodes are mapped to this process and share one workspace, as in Caffe2. With `isolate`
     each has its own, and what a `ProcessSession` refuses is refused: a script can be tried
-    without processes.
+    without processes. What is said of nodes, as in `Node("n1", threads=1)`, has no effect here.
 
     Args:
         ws: The workspace to use, instead of a new one; it is not emptied when the session
@@ -53,21 +58,41 @@ class LocalSession(Session):
         if ws is not None and not isinstance(ws, Workspace):
             raise TypeError(f"ws is a procession.Workspace, not {ws!r}")
         self._given = ws
-        self._deadline = Deadline()
         self._workspaces: dict[str, Workspace] = {}
         self._runs: dict[str, int] = {}
         self._ready: weakref.WeakKeyDictionary[CompiledRunnable, list[Executable]] = (
             weakref.WeakKeyDictionary()
         )
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One caller at a time, but a run is not kept waiting for itself."""
-        if _running.get() is self:
-            yield
-        else:
-            with super()._alone():
-                yield
+    def _homes(self, compiled: CompiledRunnable) -> Sequence[str]:
+        # Tasks may use each other's blobs: one run at a time.
+        return _LINE
+
+    def _enter(self, turn: Turn) -> None:
+        # A run is not kept waiting for itself.
+        if _running.get() is not self:
+            super()._enter(turn)
+
+    def _known(self, nodes: Sequence[str | Node]) -> Sequence[str]:
+        for node in nodes:
+            self._runs.setdefault(str(node), 0)
+        return _LINE
+
+    def _call(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Callable[[Turn], Any]:
+        def job(turn: Turn) -> Any:
+            inside = _running.set(self)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _running.reset(inside)
+
+        return job
+
+    def _stop(self, turn: Turn) -> None:
+        if turn.monitor is not None:
+            turn.monitor.cancel()
 
     def _home(self, node: str) -> str:
         """The node whose workspace that node uses."""
@@ -91,15 +116,20 @@ class LocalSession(Session):
     def _programs(self, compiled: CompiledRunnable) -> Sequence[NodeProgram]:
         return [compiled.merged]
 
-    def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
+    def _run(
+        self, compiled: CompiledRunnable, timeout: float | None, turn: Turn
+    ) -> dict[str, dict[str, Any]]:
         programs = self._programs(compiled)
         for node in compiled.nodes:
             self._runs.setdefault(node, 0)
         self._check_reads(programs)
         ready = self._ready.get(compiled)
         if ready is None:
+            self._note_first_run(compiled)
             ready = self._ready[compiled] = [Executable(program) for program in programs]
-        deadline = self._deadline = Deadline(timeout)
+        deadline = turn.monitor = Deadline(timeout)
+        if turn.called_off:
+            deadline.cancel()
         failure = Failure()
 
         def failed(error: BaseException) -> None:
@@ -115,6 +145,8 @@ class LocalSession(Session):
                 run_all([partial(job, executable) for executable in ready], deadline.cancel)
             deadline.check()
         except Cancelled:
+            if self._open:
+                raise RunCancelledError("the run was called off") from None
             raise SessionClosedError("the run was called off: the session was closed") from None
         finally:
             _running.reset(inside)
@@ -144,15 +176,13 @@ class LocalSession(Session):
         Raises:
             SessionClosedError: The session is closed.
         """
-        with self._alone():
-            self._check_open()
-            return LocalWorkspace(self, str(node))
+        self._check_open()
+        return LocalWorkspace(self, str(node))
 
     def stats(self) -> dict[str, NodeStats]:
         """What each node has used so far; all figures but `runs` are this process's."""
-        with self._alone():
-            self._check_open()
-            all_runs = dict(self._runs)
+        self._check_open()
+        all_runs = dict(self._runs)
         process = psutil.Process()
         times = process.cpu_times()
         return {
@@ -169,9 +199,9 @@ class LocalSession(Session):
 
     def _close(self) -> None:
         # A run in another thread is called off.
-        self._deadline.cancel()
-        with self._lock:
-            self._empty()
+        self.cancel()
+        self._lines.empty()
+        self._empty()
 
     def _empty(self) -> None:
         for workspace in self._workspaces.values():
@@ -191,8 +221,7 @@ class LocalWorkspace(WorkspaceView):
 
     @contextlib.contextmanager
     def _used(self) -> Iterator[Workspace]:
-        with self._session._alone():
-            self._session._check_open()
+        with self._session._turn(_LINE[0]):
             yield self._session._workspace(self.node)
 
     def names(self) -> list[str]:
@@ -211,6 +240,17 @@ class LocalWorkspace(WorkspaceView):
         with self._used() as workspace:
             self._session._runs.setdefault(self.node, 0)
             workspace.feed_blob(name, value)
+
+    def _draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        with self._used() as workspace:
+            return workspace._draft(shape, dtype)
+
+    def _adopt(
+        self, name: str, draft: Unfinished, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        with self._used() as workspace:
+            self._session._runs.setdefault(self.node, 0)
+            workspace._adopt(name, draft, shape, dtype)
 
     def remove_blob(self, name: Any) -> None:
         with self._used() as workspace:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from procession.blobs.blob import Pool, is_tensor
+from procession.blobs.unfinished import Unfinished
 from procession.compiler.compiled import CompiledRunnable
 from procession.errors import WorkspaceError
 from procession.runtime import workspace as runtime
@@ -103,6 +104,19 @@ class MovableWorkspace(Workspace):
             super().feed_blob(name, value)
         else:
             self._session.workspace().feed_blob(name, value)
+
+    def _draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        if self._session is None:
+            return super()._draft(shape, dtype)
+        return self._session.workspace()._draft(shape, dtype)
+
+    def _adopt(
+        self, name: str, draft: Unfinished, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        if self._session is None:
+            super()._adopt(name, draft, shape, dtype)
+        else:
+            self._session.workspace()._adopt(name, draft, shape, dtype)
 
     def remove_blob(self, name: Any) -> None:
         if self._session is None:

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import psutil
 
+from procession.blobs.shared import MINIMUM
+from procession.blobs.unfinished import Unfinished
+from procession.cluster import calls, inside
 from procession.cluster.launch import resolve_method
+from procession.cluster.logs import LogPump
 from procession.cluster.node import NodeHandle
 from procession.cluster.serial import dump_program
-from procession.cluster.supervisor import STOP_WITHIN, Supervisor, Timeout
+from procession.cluster.supervisor import STOP_WITHIN, Plan, Supervisor, Timeout
 from procession.compiler.compiled import CompiledRunnable
 from procession.compiler.lower import Runnable
 from procession.errors import BlobNotFoundError, SessionClosedError
+from procession.graph.properties import NodeProperties
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, name_of, not_found
 from procession.session.base import NodeStats, Session
+from procession.session.lines import Turn
 from procession.session.workspace import Workspace
 
 
@@ -37,17 +46,22 @@ class ProcessSession(Session):
             weights = session.workspace("n1").fetch_blob("w")
 
     Args:
-        nodes: Nodes to start at once; others are started when they are first used.
+        nodes: Nodes to start at once, by name or as `Node("n1", threads=1, cpus=[0], nice=5)`;
+            others are started when they are first used.
         start_method: "forkserver" or "spawn"; left out, forkserver where there is one. Workers
             never import the script, so it needs no `if __name__ == "__main__"`.
         threads_per_node: Threads that a worker's BLAS may use. Left out, the cores are shared out
             among the nodes, unless the environment says otherwise (OMP_NUM_THREADS and its like).
         memory_limit: Bytes of shared memory that each node may use for its blobs.
+        log_prefix: Pass on what workers print to `sys.stdout` and `sys.stderr`, line by line, with
+            the node's name before it. Otherwise they write to this process's own files.
         timeout: Seconds for each run that is not given its own.
 
     Raises:
         ValueError: An argument that makes no sense.
         NodeDiedError: A worker did not come up.
+        NodePropertyError: A node is to have what this machine cannot give; see `Node`.
+        NestedSessionError: This process is itself a worker.
     """
 
     workspace_class: ClassVar[type[Workspace]] = Workspace
@@ -60,11 +74,16 @@ class ProcessSession(Session):
         start_method: str | None = None,
         threads_per_node: int | None = None,
         memory_limit: int | None = None,
+        log_prefix: bool = True,
         timeout: float | None = None,
     ) -> None:
+        inside.check_outside(f"a {type(self).__name__}")
         if isinstance(nodes, str):
             raise ValueError(f"nodes is a list of names: [{nodes!r}], not {nodes!r}")
-        names = [str(node) for node in nodes]
+        properties: dict[str, NodeProperties] = {}
+        for node in map(Node, nodes):
+            known = properties.get(str(node), NodeProperties())
+            properties[str(node)] = known.merged(node.properties)
         for what, value in (
             ("threads_per_node", threads_per_node),
             ("memory_limit", memory_limit),
@@ -72,15 +91,24 @@ class ProcessSession(Session):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{what} is a whole number above 0, not {value!r}")
         super().__init__(timeout)
+        self._logs = LogPump() if log_prefix else None
         self._supervisor = Supervisor(
-            resolve_method(start_method), threads_per_node, memory_limit, self.workspace_class
+            resolve_method(start_method),
+            threads_per_node,
+            memory_limit,
+            self.workspace_class,
+            self._logs,
         )
+        self._properties: dict[str, NodeProperties] = {}
+        """What was said of nodes on which functions are to be called."""
         # Also for a session that is dropped without a word, and at the interpreter's end.
         self._end = weakref.finalize(self, self._supervisor.close)
-        self._plans: weakref.WeakKeyDictionary[CompiledRunnable, int] = weakref.WeakKeyDictionary()
+        # By identity: a weak dictionary would take as long to look into as all the rest.
+        self._supervisor.tidy = partial(_tidy, weakref.ref(self))
+        self._plans: dict[int, tuple[weakref.ref[CompiledRunnable], Plan]] = {}
         self._numbers = itertools.count(1)
         self._pid = os.getpid()
-        self._supervisor.start(names)
+        self._supervisor.start(properties, properties)
 
     @classmethod
     def compile(cls, runnable: Runnable | CompiledRunnable) -> CompiledRunnable:
@@ -97,21 +125,99 @@ class ProcessSession(Session):
                 dump_program(program)
         return compiled
 
-    def _run(self, compiled: CompiledRunnable, timeout: float | None) -> dict[str, dict[str, Any]]:
+    def _run(
+        self, compiled: CompiledRunnable, timeout: float | None, turn: Turn
+    ) -> Mapping[str, Mapping[str, Any]]:
         until = Timeout(timeout)
-        self._supervisor.start(compiled.nodes)
-        self._supervisor.settle(compiled.nodes, until)
-        self._check_reads(compiled.programs)
-        plan = self._plans.get(compiled)
-        if plan is None:
-            plan = self._plans[compiled] = next(self._numbers)
-            # By a weak reference: a compiled runnable may outlive many sessions.
-            forget = weakref.WeakMethod(self._supervisor.forget)
-            weakref.finalize(compiled, _call, forget, plan).atexit = False
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            # What was printed here before the run stands before what the run prints.
+        plan = self._plan(compiled)
+        changes = []
+        for handle in plan.handles:
+            if handle.needs_settling():
+                self._supervisor.settle(compiled.nodes, until)
+            changes.append(handle.changes)
+        if plan.looked_at != changes:
+            self._check_reads(compiled.programs)
+            plan.looked_at = changes
+        # What was printed here before the run stands before what the run prints.
+        try:  # noqa: SIM105 - `suppress` takes as long as all that is around it
             sys.stdout.flush()
-        return self._supervisor.run(plan, compiled.programs, until)
+        except (OSError, ValueError, AttributeError):
+            pass
+        logs, running = self._logs, self._lines.running
+        if logs is not None:
+            logs.follow()
+        turn.monitor = plan.handles
+        nodes = len(turn.nodes)
+        if len(running) > 1:
+            nodes = sum(len(other.nodes) for other in list(running))
+        try:
+            return self._supervisor.run(plan, until, self._supervisor.patience(nodes), turn)
+        finally:
+            if logs is not None and logs.pending():
+                logs.drain(*compiled.nodes)
+
+    def _logs_out(self, nodes: Sequence[str]) -> None:
+        """What the nodes have printed stands before what the script does next."""
+        if self._logs is not None:
+            self._logs.drain(*nodes)
+
+    def _plan(self, compiled: CompiledRunnable) -> Plan:
+        known = self._plans.get(id(compiled))
+        if known is not None:
+            return known[1]
+        self._supervisor.start(compiled.nodes, compiled.properties)
+        self._note_first_run(compiled)
+        number = next(self._numbers)
+        handles = [self._supervisor.nodes[node] for node in compiled.nodes]
+        plan = Plan(number, compiled.programs, handles)
+        # By weak references: a compiled runnable may outlive many sessions.
+        forget = partial(_forget, weakref.ref(self), id(compiled), number)
+        self._plans[id(compiled)] = weakref.ref(compiled, forget), plan
+        return plan
+
+    def _known(self, nodes: Sequence[str | Node]) -> Sequence[str]:
+        for node in nodes:
+            if isinstance(node, Node) and node.properties:
+                self._properties[str(node)] = node.properties
+        return super()._known(nodes)
+
+    def _call(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Callable[[Turn], Any]:
+        packed = calls.PackedFunction.of(function)
+        data, arguments = packed.data, calls.pack_arguments(packed.name, args, kwargs)
+
+        def job(turn: Turn) -> Any:
+            (node,) = turn.nodes
+            self._check_open()
+            supervisor = self._supervisor
+            supervisor.start(turn.nodes, self._said_of(node))
+            handle = supervisor.nodes[node]
+            try:
+                return handle.call(supervisor.next_run(), packed.name, data, arguments)
+            finally:
+                self._logs_out(turn.nodes)
+
+        return job
+
+    def _said_of(self, node: str) -> dict[str, NodeProperties]:
+        return {node: self._properties[node]} if node in self._properties else {}
+
+    def _tidy(self, node: str) -> bool:
+        """See to a node's memory, unless it is busy."""
+        turn = Turn((node,))
+        try:
+            self._lines.enter(turn, timeout=0)
+            handle = self._supervisor.nodes.get(node)
+            if turn not in self._lines.running or handle is None:
+                return handle is None
+            handle.tidy()
+            return True
+        finally:
+            self._leave(turn)
+
+    def _stop(self, turn: Turn) -> None:
+        self._supervisor.cancel(turn.monitor or ())
 
     def _names(self, node: str) -> Any:
         handle = self._supervisor.nodes.get(node)
@@ -129,16 +235,16 @@ class ProcessSession(Session):
             SessionClosedError: The session is closed.
         """
         self._check_open()
-        return RemoteWorkspace(self, str(node))
+        return RemoteWorkspace(self, Node(node))
 
     def stats(self) -> dict[str, NodeStats]:
         """What each node has used so far. A node that died has zeros where its process is asked."""
-        with self._alone():
-            self._check_open()
-            return {name: _stats(handle) for name, handle in self._supervisor.nodes.items()}
+        self._check_open()
+        return {name: _stats(handle) for name, handle in list(self._supervisor.nodes.items())}
 
     def _check_open(self) -> None:
-        super()._check_open()
+        if not self._open:
+            super()._check_open()
         if os.getpid() != self._pid:
             raise SessionClosedError(
                 f"this session belongs to process {self._pid}; a forked copy of that cannot use it"
@@ -148,24 +254,32 @@ class ProcessSession(Session):
         if os.getpid() != self._pid:
             return  # the workers are the original's
         # A run in another thread is called off; if it will not stop, its workers are ended.
-        self._supervisor.cancel()
-        locked = self._lock.acquire(timeout=STOP_WITHIN)
-        if not locked or self._busy:
-            # Busy, and yet the lock is ours: a signal handler closes in the middle of a run.
+        self._supervisor.end()
+        if self._lines.in_turn() or not self._lines.empty(STOP_WITHIN):
             self._supervisor.kill()
-        if not locked:
-            self._lock.acquire()
-        try:
-            self._supervisor.close()
-            self._end.detach()
-        finally:
-            self._lock.release()
+            self._lines.empty()
+        self._supervisor.close()
+        self._end.detach()
 
 
-def _call(method: weakref.WeakMethod[Any], plan: int) -> None:
-    alive = method()
+def _tidy(session: weakref.ref[ProcessSession], node: str) -> bool:
+    alive = session()
+    return alive is None or alive._tidy(node)
+
+
+def _forget(
+    session: weakref.ref[ProcessSession],
+    identity: int,
+    number: int,
+    compiled: weakref.ref[CompiledRunnable],
+) -> None:
+    """A compiled runnable is garbage."""
+    alive = session()
     if alive is not None:
-        alive(plan)
+        known = alive._plans.get(identity)
+        if known is not None and known[0] is compiled:
+            del alive._plans[identity]
+        alive._supervisor.forget(number)
 
 
 def _stats(handle: NodeHandle) -> NodeStats:
@@ -183,24 +297,26 @@ def _stats(handle: NodeHandle) -> NodeStats:
         shared_bytes=handle.memory.size,
         runs=handle.runs,
         plan_bytes=handle.plan_bytes,
+        bytes_sent=handle.channel.bytes_sent,
+        bytes_received=handle.channel.bytes_received,
     )
 
 
 class RemoteWorkspace(WorkspaceView):
     """A node's global workspace, seen from the coordinator."""
 
-    def __init__(self, session: ProcessSession, node: str) -> None:
+    def __init__(self, session: ProcessSession, node: Node) -> None:
         self._session = session
-        self.node = node
+        self.node = str(node)
+        self._properties = {self.node: node.properties}
 
     @contextlib.contextmanager
     def _used(self, start: bool = False) -> Iterator[NodeHandle | None]:
         """The node's worker, ready to be asked; None when it was not started and need not be."""
         session = self._session
-        with session._alone():
-            session._check_open()
+        with session._turn(self.node):
             if start:
-                session._supervisor.start([self.node])
+                session._supervisor.start([self.node], self._properties)
             handle = session._supervisor.nodes.get(self.node)
             if handle is not None:
                 handle.settle()
@@ -222,6 +338,21 @@ class RemoteWorkspace(WorkspaceView):
         with self._used(start=True) as handle:
             assert handle is not None
             handle.feed(name_of(name), value)
+
+    def _draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < MINIMUM:
+            return Unfinished(None, 0, shape, dtype)
+        with self._used(start=True) as handle:
+            assert handle is not None
+            return handle.draft(nbytes, shape, dtype)
+
+    def _adopt(
+        self, name: str, draft: Unfinished, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        with self._used() as handle:
+            assert handle is not None
+            handle.adopt(name, draft.buffer, shape, dtype)
 
     def remove_blob(self, name: Any) -> None:
         with self._used() as handle:

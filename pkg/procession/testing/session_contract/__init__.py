@@ -13,13 +13,17 @@ from procession.testing.session_contract.base import constant
 from procession.testing.session_contract.failures import Failures
 from procession.testing.session_contract.isolation import Isolation
 from procession.testing.session_contract.life import Life
+from procession.testing.session_contract.new_blobs import NewBlobs
 from procession.testing.session_contract.runnables import Runnables
 from procession.testing.session_contract.snapshots import Snapshots
 from procession.testing.session_contract.steps import Steps
+from procession.testing.session_contract.values import Values
 from procession.testing.session_contract.workspaces import Workspaces
 
 __all__ = ["SessionContract", "constant"]
 
 
-class SessionContract(Runnables, Steps, Workspaces, Snapshots, Isolation, Failures, Life):
+class SessionContract(
+    Runnables, Steps, Workspaces, Values, NewBlobs, Snapshots, Isolation, Failures, Life
+):
     """The whole contract."""
