@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 CASES = {
@@ -31,7 +32,7 @@ CASES = {
     "gradient_tenth": "gradient of 1,000 operators",
     "gradient": "gradient of 10,000 operators",
 }
-FILE = Path(__file__).resolve().parent / "lib" / "language_cases.py"
+FILE = Path(__file__).with_name("language_cases.py")
 
 
 def measure(python: str, side: str, case: str) -> list[float]:
@@ -50,13 +51,13 @@ def shown(seconds: float) -> str:
     return f"{seconds * 1e6:,.0f} us" if seconds < 0.01 else f"{seconds * 1e3:,.1f} ms"
 
 
-def main() -> None:
-    """Measure all cases and print the table."""
+def main(arguments: Sequence[str]) -> int:
+    """Measure all cases and print the table; the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/bench language", description=__doc__)
     parser.add_argument("--caffe2", default=os.environ.get("PROCESSION_CAFFE2_PYTHON"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error("--rounds is at least 1")
     pythons = {"procession": sys.executable, "numpy": sys.executable}
@@ -92,7 +93,4 @@ def main() -> None:
         print(line.rstrip())
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

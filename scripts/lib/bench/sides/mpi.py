@@ -1,0 +1,74 @@
+"""MPI: two ranks, of which the second answers the first. It always spins while it waits."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from mpi4py import MPI
+
+from bench.sides.timing import array_of, timed
+
+STOP, ECHO, TAKE, GIVE = range(4)
+PAUSE = 0.005
+"""Seconds between two looks when nothing is measured: a rank that waits would take a core."""
+
+
+class Side:
+    """The rank that measures; the other one stays in here until it is told to stop."""
+
+    def __init__(self) -> None:
+        self._comm = MPI.COMM_WORLD
+        if self._comm.Get_size() != 2:
+            raise RuntimeError("this side is started by `mpiexec -n 2`")
+        if self._comm.Get_rank() == 1:
+            answer(self._comm)
+            raise SystemExit
+
+    def roundtrip(self, budget: float, nodes: int) -> list[float]:
+        """A message of 16 bytes there, and one back."""
+        message = np.zeros(16, np.uint8)
+        return self._measured(ECHO, message, message, budget)
+
+    def feed(self, budget: float, size: int) -> list[float]:
+        """An array there, and a short message back."""
+        return self._measured(TAKE, array_of(size), np.zeros(16, np.uint8), budget)
+
+    def fetch(self, budget: float, size: int) -> list[float]:
+        """A short message there, and an array back."""
+        return self._measured(GIVE, np.zeros(16, np.uint8), array_of(size), budget)
+
+    def _measured(
+        self, kind: int, there: np.ndarray, back: np.ndarray, budget: float
+    ) -> list[float]:
+        comm = self._comm
+        comm.send((kind, there.nbytes, back.nbytes), dest=1)
+
+        def run() -> None:
+            comm.Send(there, dest=1, tag=1)
+            comm.Recv(back, source=1)
+
+        seconds = timed(run, budget)
+        comm.Send(there, dest=1, tag=2)
+        return seconds
+
+    def close(self) -> None:
+        """Stop the other rank."""
+        self._comm.send((STOP, 0, 0), dest=1)
+
+
+def answer(comm: MPI.Comm) -> None:
+    """Be the rank that answers."""
+    status = MPI.Status()
+    while True:
+        while not comm.iprobe(source=0):
+            time.sleep(PAUSE)
+        kind, there, back = comm.recv(source=0)
+        if kind == STOP:
+            return
+        incoming, outgoing = np.zeros(there, np.uint8), np.ones(back, np.uint8)
+        while True:
+            comm.Recv(incoming, source=0, status=status)
+            if status.Get_tag() == 2:
+                break
+            comm.Send(outgoing, dest=0)

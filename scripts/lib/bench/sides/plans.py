@@ -1,0 +1,59 @@
+"""What the sessions run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from procession import Net, Node, Plan, Task, TaskGroup, WorkspaceType, execution_step
+
+FLOATS = 20_000
+"""In each blob of the plan of one millisecond: much more than a call, less than a cache."""
+
+
+def noop_group(nodes: Sequence[str]) -> TaskGroup:
+    """A task on each node that does nothing."""
+    with TaskGroup(WorkspaceType.GLOBAL) as group:
+        for node in nodes:
+            with Node(node):
+                Task(step=Net("nothing"))
+    return group
+
+
+def small_task(node: str) -> Task:
+    """A task that adds two numbers."""
+    net = Net("small")
+    net.Add([net.Const(1.0), net.Const(2.0)])
+    with Node(node):
+        return Task(step=net)
+
+
+def small_group(nodes: Sequence[str]) -> TaskGroup:
+    """That task on each of the nodes."""
+    with TaskGroup(WorkspaceType.GLOBAL) as group:
+        for node in nodes:
+            small_task(node)
+    return group
+
+
+def tanh_plan(operators: int) -> tuple[Net, Plan]:
+    """What is to be run before, and a plan of so many operators on arrays."""
+    begin, work = Net("begin"), Net("work")
+    begin.ConstantFill([], "x", shape=[FLOATS], value=0.5)
+    for number in range(operators):
+        work.Tanh("x", f"y{number % 4}")
+    return begin, _plan(work)
+
+
+def scaling_plan(parameters: int) -> tuple[Net, Plan]:
+    """What is to be run before, and a plan that changes so many parameters."""
+    begin, train = Net("begin"), Net("train")
+    for number in range(parameters):
+        begin.ConstantFill([], f"w{number}", shape=[32, 32], value=1.0)
+        train.Scale(f"w{number}", f"w{number}", scale=0.5)
+    return begin, _plan(train)
+
+
+def _plan(net: Net) -> Plan:
+    plan = Plan(net.Name())
+    plan.AddStep(execution_step("once", net))
+    return plan
