@@ -135,6 +135,7 @@ class Coordinator:
 
 
 House = Heap | Coordinator
+Build = Callable[[int | None], Coordinator]
 
 
 def numbers(shape: tuple[int, ...], dtype: Any = F4, start: int = 1) -> Any:

@@ -361,7 +361,9 @@ class NodeHandle:
 
     # Functions.
 
-    def call(self, run: int, name: str, function: bytes, arguments: calls.Packed) -> Any:
+    def call(
+        self, run: int, name: str, function: bytes, arguments: calls.Packed, patience: int
+    ) -> Any:
         """Have the worker call a function; what it returns.
 
         Args:
@@ -369,6 +371,7 @@ class NodeHandle:
             name: The function's, for messages.
             function: By cloudpickle.
             arguments: What it is called with.
+            patience: Nanoseconds to spin for the result.
 
         Raises:
             BaseException: Whatever the function raises.
@@ -384,7 +387,7 @@ class NodeHandle:
             raise
         self._program, self._function, self._run, self._running = None, name, run, True
         leases = tuple(place.lease for place in places)
-        answer = self._ask(Call(run, function, arguments.data, leases))
+        answer = self._ask(Call(run, function, arguments.data, leases), patience)
         assert isinstance(answer, Returned)
         if answer.failure is not None:
             raise calls.raised(Report._make(answer.failure))
@@ -399,11 +402,12 @@ class NodeHandle:
 
     # The channel.
 
-    def _ask(self, question: Any) -> Any:
+    def _ask(self, question: Any, patience: int | None = None) -> Any:
         self.settle()
-        self._words[board.PATIENCE] = self.patience
+        patience = self.patience if patience is None else patience
+        self._words[board.PATIENCE] = patience
         self._post(question)
-        answer = self._receive(None)
+        answer = self._receive(None, patience)
         if isinstance(answer, Failed):
             raise Report._make(answer.report).unpack()
         return answer
@@ -417,11 +421,11 @@ class NodeHandle:
         except BaseException as error:
             self._broken(error)
 
-    def _receive(self, deadline: float | None) -> Any:
+    def _receive(self, deadline: float | None, patience: int = 0) -> Any:
         """The worker's next answer, None when it does not come by then."""
         channel = self.channel
         while True:
-            if not channel.spin(self.patience):
+            if not channel.spin(patience):
                 with Ears([channel]) as ears:
                     if not listen(ears, {channel: self}, deadline):
                         return None

@@ -285,13 +285,13 @@ class Session(ABC):
     ) -> RunFuture:
         """Do a job in the crew when its turn comes."""
         # Whoever holds the future or the turn holds no more than those: neither job nor result.
-        waiting: list[Callable[[], None]] = []
+        waiting: list[Callable[[], object]] = []
 
         def begin() -> None:
             if waiting:
                 self._crew.do(waiting.pop())
 
-        def do() -> None:
+        def do() -> Callable[[], object] | None:
             turn.thread = threading.get_ident()
             result, failure = None, None
             try:
@@ -299,11 +299,18 @@ class Session(ABC):
                     result = job(turn)
             except BaseException as error:
                 failure = error
-            self._leave(turn)
+            with self._crew.keep() as kept:
+                self._leave(turn)
+            following = kept.pop() if kept else None
+            if following is not None and future.has_callbacks:
+                # Those may take long, and may wait for that very job.
+                self._crew.do(following)
+                following = None
             self._futures.pop(turn, None)
             future.end(result, failure)
             # The thread goes on; what has been done is nobody's any more.
             result = failure = None
+            return following
 
         def call_off(future: RunFuture) -> bool:
             if self._lines.withdraw(turn):
@@ -312,17 +319,15 @@ class Session(ABC):
                 self._lines.call_off(turn, self._stop)
             return stoppable
 
-        def cancelled(future: Future[Any]) -> None:
-            # One that was withdrawn has nobody else to tell those who wait for several.
-            if waiting and future.cancelled():
+        def withdrawn(future: RunFuture) -> None:
+            if waiting:
                 waiting.clear()
                 self._futures.pop(turn, None)
                 future.set_running_or_notify_cancel()
 
         waiting.append(do)
         turn = turn_for(begin)
-        future = RunFuture(call_off)
-        future.add_done_callback(cancelled)
+        future = RunFuture(call_off, withdrawn)
         self._futures[turn] = future
         try:
             self._enter(turn)

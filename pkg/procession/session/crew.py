@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 IDLE_FOR = 5.0
 """Seconds for which a thread waits for another job before it ends."""
@@ -12,6 +13,9 @@ IDLE_FOR = 5.0
 
 class Crew:
     """Does jobs, each in a thread, at once. A job must not raise.
+
+    A job may leave another one to its own thread, by `keep`, which is then done right after it: to
+    hand it to another thread would take longer than most jobs do.
 
     The threads keep neither the script nor the crew's owner from ending.
     """
@@ -21,9 +25,26 @@ class Crew:
         self._lock = threading.Lock()
         self._free = 0
         self._closed = False
+        self._own = threading.local()
+
+    @contextlib.contextmanager
+    def keep(self) -> Iterator[list[Callable[[], object]]]:
+        """The first job that this thread has for `do` inside is put into the list instead.
+
+        Who is in the middle of a job returns that one from it, or gives it to `do` after all.
+        """
+        kept = self._own.kept = []
+        try:
+            yield kept
+        finally:
+            self._own.kept = None
 
     def do(self, job: Callable[[], object]) -> None:
         """Have a job done."""
+        kept = getattr(self._own, "kept", None)
+        if kept == []:
+            kept.append(job)
+            return
         with self._lock:
             free = self._free > 0
             if free:
@@ -44,12 +65,13 @@ class Crew:
             self._jobs.put(None)
 
     def _serve(self, first: list[Callable[[], object]]) -> None:
-        # A thread keeps its arguments until it ends.
+        # A thread keeps its arguments until it ends, so this is a list to take the job out of.
         job: Callable[[], object] | None = first.pop()
         while job is not None:
-            job()
             # What the job holds must not outlive it in here.
-            job = None
+            job = job()  # type: ignore[assignment]
+            if job is not None:
+                continue
             with self._lock:
                 if self._closed:
                     return

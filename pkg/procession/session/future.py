@@ -17,12 +17,26 @@ class RunFuture(Future[Any]):
     Args:
         call_off: Ends what is running, or keeps it from beginning; returns False if neither is
             possible any more.
+        withdrawn: Called when it was cancelled. If it never began, nobody else will tell those who
+            wait for several futures of that.
     """
 
-    def __init__(self, call_off: Callable[[RunFuture], bool]) -> None:
+    def __init__(
+        self,
+        call_off: Callable[[RunFuture], bool],
+        withdrawn: Callable[[RunFuture], object],
+    ) -> None:
         super().__init__()
         self._call_off = call_off
+        self._withdrawn = withdrawn
         self._under_way = False
+        self.has_callbacks = False
+        """Whether somebody else's functions are called when it is done."""
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """See `concurrent.futures.Future.add_done_callback`."""
+        self.has_callbacks = True
+        super().add_done_callback(fn)
 
     def running(self) -> bool:
         """Whether it has begun and not ended."""
@@ -32,7 +46,10 @@ class RunFuture(Future[Any]):
         """Call it off, waiting or running. False when it has ended, or cannot be stopped."""
         if self.done():
             return self.cancelled()
-        return self._call_off(self) and super().cancel()
+        if not (self._call_off(self) and super().cancel()):
+            return False
+        self._withdrawn(self)
+        return True
 
     def begin(self) -> bool:
         """It begins now; False if it was cancelled."""

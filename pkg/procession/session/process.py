@@ -143,23 +143,27 @@ class ProcessSession(Session):
             sys.stdout.flush()
         except (OSError, ValueError, AttributeError):
             pass
-        logs, running = self._logs, self._lines.running
-        if logs is not None:
-            logs.follow()
+        if self._logs is not None:
+            self._logs.follow()
         turn.monitor = plan.handles
-        nodes = len(turn.nodes)
-        if len(running) > 1:
-            nodes = sum(len(other.nodes) for other in list(running))
+        patience = self._supervisor.patience(self._at_work(turn))
         try:
-            return self._supervisor.run(plan, until, self._supervisor.patience(nodes), turn)
+            return self._supervisor.run(plan, until, patience, turn)
         finally:
-            if logs is not None and logs.pending():
-                logs.drain(*compiled.nodes)
+            self._logs_out(turn.nodes)
+
+    def _at_work(self, turn: Turn) -> int:
+        """How many nodes are, at this moment."""
+        running = self._lines.running
+        if len(running) == 1:
+            return len(turn.nodes)
+        return sum(len(other.nodes) for other in list(running))
 
     def _logs_out(self, nodes: Sequence[str]) -> None:
         """What the nodes have printed stands before what the script does next."""
-        if self._logs is not None:
-            self._logs.drain(*nodes)
+        logs = self._logs
+        if logs is not None and logs.pending():
+            logs.drain(*nodes)
 
     def _plan(self, compiled: CompiledRunnable) -> Plan:
         known = self._plans.get(id(compiled))
@@ -194,7 +198,8 @@ class ProcessSession(Session):
             supervisor.start(turn.nodes, self._said_of(node))
             handle = supervisor.nodes[node]
             try:
-                return handle.call(supervisor.next_run(), packed.name, data, arguments)
+                patience = supervisor.patience(self._at_work(turn))
+                return handle.call(supervisor.next_run(), packed.name, data, arguments, patience)
             finally:
                 self._logs_out(turn.nodes)
 
