@@ -7,7 +7,9 @@ The sender
     1. writes the bytes into its slot of the board;
     2. writes the *head*: the number of the message and of its bytes, in one word;
     3. if the word of the other side says that it may be asleep, rings: one byte, `BELL`, through
-       the socket.
+       the socket; or, if it means to spin for the answer, by the `alarm`, an eventfd. A socket wakes
+       its reader on the writer's own core, as it expects the writer to sleep. There the one would
+       spin in the other's way. An eventfd wakes it wherever a core is free.
     A message that is larger than the slot has `LONG` in its head instead of a length, and goes
     through the socket after it: `LETTER`, its length in 8 bytes, its bytes.
 
@@ -40,6 +42,7 @@ import marshal
 import math
 import os
 import select
+import socket
 import struct
 import time
 from collections.abc import Iterable
@@ -94,9 +97,16 @@ class Channel:
         shared: The board, on this side.
         sentinel: A file that is readable when the process at the other end is gone: this is the
             coordinator's end. Without one it is the worker's, which blocks when it writes.
+        alarm: An eventfd of both sides by which the coordinator wakes the worker.
     """
 
-    def __init__(self, connection: Connection, shared: Board, sentinel: int | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        shared: Board,
+        sentinel: int | None = None,
+        alarm: int | None = None,
+    ) -> None:
         self._connection = connection
         self._words = shared.words
         self._fence = Fence()
@@ -104,6 +114,8 @@ class Channel:
         self._letter_begun = False
         self._vain = 0
         self._skip = 0
+        self._alarm = alarm
+        self._bed: select.poll | None = None
         self.sentinel = sentinel
         self.files = (connection.fileno(), sentinel)
         self.bytes_sent = 0
@@ -127,10 +139,23 @@ class Channel:
         except OSError:
             raise EndOfChannel from None  # closed on this side
 
+    def forget_alarm(self) -> None:
+        """Close our end of the alarm."""
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            os.close(alarm)
+
     # Sending.
 
-    def send(self, message: tuple[Any, ...], deadline: float | None = None) -> None:
+    def send(
+        self, message: tuple[Any, ...], deadline: float | None = None, spinning: bool = False
+    ) -> None:
         """Send a message, all of it.
+
+        Args:
+            message: What `marshal` takes.
+            deadline: By `time.monotonic`.
+            spinning: Whether the sender will spin for the answer.
 
         Raises:
             EndOfChannel: Nobody will read it.
@@ -148,7 +173,10 @@ class Channel:
             words[self._out] = number << _LENGTH_BITS | length
             self._fence()
             if words[self._other_asleep]:
-                self._write(BELL, deadline)
+                if spinning and self._alarm is not None:
+                    os.eventfd_write(self._alarm, 1)
+                else:
+                    self._write(BELL, deadline)
         else:
             words[self._out] = number << _LENGTH_BITS | LONG
             self._write(LETTER + _LENGTH.pack(length) + data[:_CHUNK], deadline)
@@ -249,22 +277,34 @@ class Channel:
         """
         words, place, seen = self._words, self._in, self._seen
         try:
-            if self._skip or not limit:
-                if limit:
-                    self._skip -= 1
+            if self.rests(limit):
                 return bool(words[place] != seen)
             clock = time.perf_counter_ns
             end = clock() + limit
             while True:
                 for _ in range(LOOKS):
                     if words[place] != seen:
-                        self._vain = 0
+                        self.spun(in_vain=False)
                         return True
                 if clock() >= end:
-                    self._skip = self._vain = min(2 * self._vain + 1, VAIN_MOST)
+                    self.spun(in_vain=True)
                     return False
         except ValueError:
             return True  # the board is gone: the session was closed, by a signal handler
+
+    def rests(self, limit: int) -> bool:
+        """Whether there is to be no spinning this time."""
+        if not limit:
+            return True
+        if self._skip:
+            self._skip -= 1
+            return True
+        return False
+
+    def spun(self, in_vain: bool) -> None:
+        """Remember what came of spinning."""
+        self._vain = min(2 * self._vain + 1, VAIN_MOST) if in_vain else 0
+        self._skip = self._vain
 
     def lie_down(self) -> bool:
         """Ask to be woken by the next message; whether it has come already."""
@@ -296,6 +336,23 @@ class Channel:
             self._letter_begun = True
         return not byte or self.arrived()
 
+    def _sleep(self) -> bool:
+        """Until somebody rings; whether a message has arrived, or nobody is there. A worker's."""
+        if self._alarm is None:
+            return self.answer_bell()
+        if self._bed is None:
+            self._bed = select.poll()
+            for file in (self.file(), self._alarm):
+                self._bed.register(file, select.POLLIN)
+        ended = False
+        for file, _ in self._bed.poll():
+            if file == self._alarm:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(file)
+            else:
+                ended = self.answer_bell()
+        return ended or self.arrived()
+
     def receive(self, spinning: bool = True) -> Any:
         """The next message; a worker's way to wait.
 
@@ -307,11 +364,41 @@ class Channel:
         """
         if not (spinning and self.spin(self._words[board.PATIENCE])):
             try:
-                while not self.lie_down() and not self.answer_bell():
+                while not self.lie_down() and not self._sleep():
                     pass
             finally:
                 self.stand_up()
         return self.take()
+
+
+def hand_over_alarm(connection: Connection) -> int | None:
+    """Make an alarm, and send it through the socket before anything else; None without eventfds."""
+    if not hasattr(os, "eventfd"):
+        return None
+    alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as to:
+            socket.send_fds(to, [BELL], [alarm])
+    except BaseException:
+        os.close(alarm)
+        raise
+    return alarm
+
+
+def receive_alarm(connection: Connection) -> int | None:
+    """In the worker: what `hand_over_alarm` sent.
+
+    Raises:
+        EndOfChannel: The coordinator is gone.
+    """
+    if not hasattr(os, "eventfd"):
+        return None
+    with socket.socket(fileno=os.dup(connection.fileno())) as source:
+        data, files, _, _ = socket.recv_fds(source, 1, 1)
+    if not data or not files:
+        raise EndOfChannel
+    os.set_inheritable(files[0], False)
+    return files[0]
 
 
 class Ears:
@@ -341,13 +428,33 @@ class Ears:
             if hasattr(self._poll, "close"):
                 self._poll.close()
 
-    def wait(self, deadline: float | None) -> list[Channel]:
+    def spin(self, limit: int) -> list[Channel]:
+        """Look at all heads again and again for so many nanoseconds; see `Channel.spin`."""
+        left = list(self._left)
+        if left[0].rests(limit):
+            return []
+        end = time.perf_counter_ns() + limit
+        while True:
+            speaking = [channel for channel in left if channel.arrived()]
+            if speaking:
+                left[0].spun(in_vain=False)
+                return speaking
+            if time.perf_counter_ns() >= end:
+                left[0].spun(in_vain=True)
+                return []
+
+    def wait(self, deadline: float | None, patience: int = 0) -> list[Channel]:
         """Those on which something has arrived, or nobody is any more.
 
         Args:
             deadline: By `time.monotonic`; when it has come, the list is empty.
+            patience: Nanoseconds to spin before sleeping.
         """
-        speaking: list[Channel] = []
+        if patience and self._poll is None:
+            speaking = self.spin(patience)
+            if speaking:
+                return speaking
+        speaking = []
         if self._poll is None:
             speaking = [channel for channel in self._left if channel.arrived()]
             if not speaking:

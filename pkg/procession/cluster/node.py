@@ -32,6 +32,7 @@ from procession.cluster.channel import (
     EndOfChannel,
     GarbledMessage,
     OutOfTime,
+    hand_over_alarm,
 )
 from procession.cluster.datatypes import pack_dtype, unpack_dtype
 from procession.cluster.launch import WorkerProcess, start_worker
@@ -138,11 +139,12 @@ class NodeHandle:
         self._function = ""
         self._run = 0
         self._shipping: int | None = None
-        self.patience = 0
-        """Nanoseconds to spin for an answer to a question about blobs."""
+        self.patience = (0, 0)
+        """As for `begin`, for questions about blobs."""
         self._owed = False
         self._running = False
         self._ready = False
+        self.channel: Any = None
         self._segment = Segment.create(BOARD_SIZE)
         self._board = Board(self._segment.memory)
         self._words = self._board.words
@@ -160,7 +162,17 @@ class NodeHandle:
         except BaseException:
             self._drop_memory()
             raise
-        self.channel = Channel(self.process.connection, self._board, self.process.sentinel)
+        connection, alarm = self.process.connection, None
+        try:
+            # A worker that has died at once has no use for it; `ready` will tell how.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                alarm = hand_over_alarm(connection)
+        except BaseException:
+            self.process.kill()
+            self.process.close()
+            self._drop_memory()
+            raise
+        self.channel = Channel(connection, self._board, self.process.sentinel, alarm)
 
     def __repr__(self) -> str:
         return f"<NodeHandle {self.name!r}, pid {self.pid}>"
@@ -194,7 +206,7 @@ class NodeHandle:
         program: NodeProgram,
         shipment: bytes | None,
         deadline: float | None,
-        patience: int,
+        patience: tuple[int, int],
     ) -> None:
         """Have the worker run a program; `heard` takes the answer.
 
@@ -204,7 +216,8 @@ class NodeHandle:
             program: The program, for messages.
             shipment: Its bytes if the worker does not have it (see `has_plan`).
             deadline: Until when all of that must have been sent.
-            patience: Nanoseconds for which the worker may spin when it has answered.
+            patience: Nanoseconds for which the coordinator will spin for the answer, and the worker
+                when it has given it.
 
         Raises:
             NodeDiedError: The worker is dead, or was killed because it did not take the message.
@@ -219,8 +232,8 @@ class NodeHandle:
         if self._forgotten:
             forgotten = take_all(self._forgotten)
             self._shipped.difference_update(forgotten)
-        self._words[board.PATIENCE] = patience
-        self._post(Run(run, plan, shipment, forgotten, self.threads), deadline)
+        above, self._words[board.PATIENCE] = patience
+        self._post(Run(run, plan, shipment, forgotten, self.threads), deadline, above > 0)
 
     def has_plan(self, plan: int) -> bool:
         """Whether the plan was shipped to the worker."""
@@ -362,7 +375,12 @@ class NodeHandle:
     # Functions.
 
     def call(
-        self, run: int, name: str, function: bytes, arguments: calls.Packed, patience: int
+        self,
+        run: int,
+        name: str,
+        function: bytes,
+        arguments: calls.Packed,
+        patience: tuple[int, int],
     ) -> Any:
         """Have the worker call a function; what it returns.
 
@@ -371,7 +389,7 @@ class NodeHandle:
             name: The function's, for messages.
             function: By cloudpickle.
             arguments: What it is called with.
-            patience: Nanoseconds to spin for the result.
+            patience: See `begin`.
 
         Raises:
             BaseException: Whatever the function raises.
@@ -402,22 +420,23 @@ class NodeHandle:
 
     # The channel.
 
-    def _ask(self, question: Any, patience: int | None = None) -> Any:
+    def _ask(self, question: Any, patience: tuple[int, int] | None = None) -> Any:
         self.settle()
-        patience = self.patience if patience is None else patience
-        self._words[board.PATIENCE] = patience
-        self._post(question)
-        answer = self._receive(None, patience)
+        above, self._words[board.PATIENCE] = patience or self.patience
+        self._post(question, None, above > 0)
+        answer = self._receive(None, above)
         if isinstance(answer, Failed):
             raise Report._make(answer.report).unpack()
         return answer
 
-    def _post(self, question: Any, deadline: float | None = None) -> None:
+    def _post(
+        self, question: Any, deadline: float | None = None, spinning: bool = False
+    ) -> None:
         if self.dead is not None:
             self.check_alive()
         try:
             self._owed = True
-            self.channel.send(packed(question, self.memory.ended()), deadline)
+            self.channel.send(packed(question, self.memory.ended()), deadline, spinning)
         except BaseException as error:
             self._broken(error)
 
@@ -614,6 +633,8 @@ class NodeHandle:
             self._logs.finish(self.name)
 
     def _drop_memory(self) -> None:
+        if self.channel is not None:
+            self.channel.forget_alarm()
         self.memory.close()
         self._board.release()
         self._segment.unlink()
@@ -621,11 +642,11 @@ class NodeHandle:
 
 
 def listen(
-    ears: Ears, handles: Mapping[Channel, NodeHandle], deadline: float | None
+    ears: Ears, handles: Mapping[Channel, NodeHandle], deadline: float | None, patience: int = 0
 ) -> list[NodeHandle]:
     """Those of the handles that have something to say, or have died; none when time is up."""
     try:
-        return [handles[channel] for channel in ears.wait(deadline)]
+        return [handles[channel] for channel in ears.wait(deadline, patience)]
     except (ValueError, EndOfChannel):
         # The board, or the socket, went away under our feet.
         for handle in handles.values():

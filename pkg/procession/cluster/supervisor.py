@@ -171,12 +171,18 @@ class Supervisor:
             for handle in self.nodes.values():
                 handle.threads = placement.threads(handle.properties, share, shared_out)
         for handle in started:
-            handle.patience = PATIENCE if self._cores > 1 else 0
+            handle.patience = self.patience(1)
         self.nodes.update((handle.name, handle) for handle in started)
 
-    def patience(self, nodes: int) -> int:
-        """Nanoseconds to spin for, while so many nodes are running."""
-        return PATIENCE if nodes < self._cores else 0
+    def patience(self, nodes: int) -> tuple[int, int]:
+        """Nanoseconds for which coordinator and workers may spin while so many nodes are running.
+
+        The coordinator needs a core that no node needs, or at least leaves one to them: then they
+        take turns there, and none of them has to wake it. Workers spin when there is one for each.
+        """
+        if nodes < self._cores:
+            return PATIENCE, PATIENCE
+        return (PATIENCE if 1 < nodes <= self._cores else 0), 0
 
     def _share(self, nodes: int) -> tuple[int | None, bool]:
         """(the cap for each worker, whether it depends on how many nodes there are)."""
@@ -204,7 +210,7 @@ class Supervisor:
         self,
         plan: Plan,
         timeout: Timeout,
-        patience: int,
+        patience: tuple[int, int],
         order: Order,
     ) -> dict[str, dict[str, Any]]:
         """Run programs at once, each on its node; node -> blob -> value of what they hand back.
@@ -214,7 +220,7 @@ class Supervisor:
         Args:
             plan: The programs.
             timeout: How long it may take.
-            patience: Nanoseconds to spin for an answer, and for the workers after theirs.
+            patience: See `patience`.
             order: May say, at any time before all workers have been told, that the run is to end.
 
         Raises:
@@ -243,10 +249,11 @@ class Supervisor:
                 self.cancel(waiting.values())
             while waiting:
                 speaking = plan.handles
-                if len(speaking) > 1 or not speaking[0].channel.spin(patience):
+                if len(speaking) > 1 or not speaking[0].channel.spin(patience[0]):
                     if ears is None:
                         ears = Ears(waiting)
-                    speaking = listen(ears, waiting, deadline)
+                    several = patience[0] if len(plan.handles) > 1 else 0
+                    speaking = listen(ears, waiting, deadline, several)
                     if not speaking:
                         raise self._timed_out([*waiting.values()], timeout)
                 for handle in speaking:

@@ -23,7 +23,7 @@ from procession.blobs.shared import SharedPool
 from procession.blobs.snapshot import Array, of_bytes
 from procession.cluster import blas, board, calls, inside, protocol
 from procession.cluster.board import Board, task_word
-from procession.cluster.channel import Channel, EndOfChannel
+from procession.cluster.channel import Channel, EndOfChannel, receive_alarm
 from procession.cluster.datatypes import pack_dtype, unpack_dtype
 from procession.cluster.protocol import (
     Adopt,
@@ -67,7 +67,9 @@ def main(connection: Connection, argument: bytes) -> None:
     """Serve until told to stop. The target of `start_worker`."""
     start: Start = pickle.loads(argument)
     inside.enter(start.node)
-    _Worker(connection, start).serve()
+    # If the coordinator is gone already, there is nobody to tell.
+    with contextlib.suppress(EndOfChannel):
+        _Worker(connection, start).serve()
 
 
 class _Monitor:
@@ -105,7 +107,7 @@ class _Monitor:
 class _Worker:
     def __init__(self, connection: Connection, start: Start) -> None:
         self._board = Board(Segment.attach(start.board, board.BOARD_SIZE).memory)
-        self._channel = Channel(connection, self._board)
+        self._channel = Channel(connection, self._board, alarm=receive_alarm(connection))
         self._answering = False
         self._copy = False
         os.register_at_fork(after_in_child=partial(self._be_a_copy, connection))
