@@ -6,20 +6,22 @@ has sent one waits for the other's before it sends the next.
 The sender
     1. writes the bytes into its slot of the board;
     2. writes the *head*: the number of the message and of its bytes, in one word;
-    3. if the word of the other side says that it may be asleep, rings: one byte, `BELL`, through
-       the socket; or, if it means to spin for the answer, by the `alarm`, an eventfd. A socket wakes
-       its reader on the writer's own core, as it expects the writer to sleep. There the one would
-       spin in the other's way. An eventfd wakes it wherever a core is free.
+    3. if the word of the other side says that it may be asleep, rings: a worker by one byte, `BELL`,
+       through the socket; the coordinator by the `alarm`, an eventfd, where there are any. A socket
+       wakes its reader on the writer's own core, as it expects the writer to sleep. A coordinator
+       that spins for the answer would be in the worker's way there. An eventfd wakes it wherever a
+       core is free.
     A message that is larger than the slot has `LONG` in its head instead of a length, and goes
     through the socket after it: `LETTER`, its length in 8 bytes, its bytes.
 
 The receiver
     1. spins on the head for as long as its patience lasts, which is nothing when no core is free
        or the last tries were in vain (see `Channel.spin`);
-    2. writes into its word that it may be asleep, looks at the head once more, and sleeps on the
-       socket;
-    3. when it is woken it takes one byte from the socket. A bell that was rung for a message which
-       it found on its second look has no message any more; it goes to sleep again.
+    2. writes into its word that it may be asleep, looks at the head once more, and sleeps until it
+       is rung for;
+    3. when it is woken it takes one byte from the socket, or what the alarm has counted. A bell that
+       was rung for a message which it found on its second look has no message any more; it goes to
+       sleep again.
 
 That nothing is slept through follows from the order of these steps on both sides, and from the
 fences between them (see `board`). At most one bell is left over by each message, and each sleep
@@ -115,7 +117,6 @@ class Channel:
         self._vain = 0
         self._skip = 0
         self._alarm = alarm
-        self._bed: select.poll | None = None
         self.sentinel = sentinel
         self.files = (connection.fileno(), sentinel)
         self.bytes_sent = 0
@@ -147,15 +148,12 @@ class Channel:
 
     # Sending.
 
-    def send(
-        self, message: tuple[Any, ...], deadline: float | None = None, spinning: bool = False
-    ) -> None:
+    def send(self, message: tuple[Any, ...], deadline: float | None = None) -> None:
         """Send a message, all of it.
 
         Args:
             message: What `marshal` takes.
             deadline: By `time.monotonic`.
-            spinning: Whether the sender will spin for the answer.
 
         Raises:
             EndOfChannel: Nobody will read it.
@@ -173,14 +171,18 @@ class Channel:
             words[self._out] = number << _LENGTH_BITS | length
             self._fence()
             if words[self._other_asleep]:
-                if spinning and self._alarm is not None:
-                    os.eventfd_write(self._alarm, 1)
-                else:
-                    self._write(BELL, deadline)
+                self._ring(deadline)
         else:
             words[self._out] = number << _LENGTH_BITS | LONG
+            self._ring(deadline)
             self._write(LETTER + _LENGTH.pack(length) + data[:_CHUNK], deadline)
             self._write(memoryview(data)[_CHUNK:], deadline)
+
+    def _ring(self, deadline: float | None) -> None:
+        if self._alarm is not None and self.sentinel is not None:
+            os.eventfd_write(self._alarm, 1)
+        else:
+            self._write(BELL, deadline)
 
     def _write(self, data: bytes | memoryview, deadline: float | None) -> None:
         left = memoryview(data)
@@ -340,18 +342,10 @@ class Channel:
         """Until somebody rings; whether a message has arrived, or nobody is there. A worker's."""
         if self._alarm is None:
             return self.answer_bell()
-        if self._bed is None:
-            self._bed = select.poll()
-            for file in (self.file(), self._alarm):
-                self._bed.register(file, select.POLLIN)
-        ended = False
-        for file, _ in self._bed.poll():
-            if file == self._alarm:
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(file)
-            else:
-                ended = self.answer_bell()
-        return ended or self.arrived()
+        # That the coordinator is gone the socket would say; but the lifeline ends us then (see
+        # `child`), and this is one system call where another would be three.
+        os.eventfd_read(self._alarm)
+        return self.arrived()
 
     def receive(self, spinning: bool = True) -> Any:
         """The next message; a worker's way to wait.
@@ -375,7 +369,7 @@ def hand_over_alarm(connection: Connection) -> int | None:
     """Make an alarm, and send it through the socket before anything else; None without eventfds."""
     if not hasattr(os, "eventfd"):
         return None
-    alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    alarm = os.eventfd(0, os.EFD_CLOEXEC)
     try:
         with socket.socket(fileno=os.dup(connection.fileno())) as to:
             socket.send_fds(to, [BELL], [alarm])

@@ -232,8 +232,8 @@ class NodeHandle:
         if self._forgotten:
             forgotten = take_all(self._forgotten)
             self._shipped.difference_update(forgotten)
-        above, self._words[board.PATIENCE] = patience
-        self._post(Run(run, plan, shipment, forgotten, self.threads), deadline, above > 0)
+        self._words[board.PATIENCE] = patience[1]
+        self._post(Run(run, plan, shipment, forgotten, self.threads), deadline)
 
     def has_plan(self, plan: int) -> bool:
         """Whether the plan was shipped to the worker."""
@@ -423,20 +423,18 @@ class NodeHandle:
     def _ask(self, question: Any, patience: tuple[int, int] | None = None) -> Any:
         self.settle()
         above, self._words[board.PATIENCE] = patience or self.patience
-        self._post(question, None, above > 0)
+        self._post(question)
         answer = self._receive(None, above)
         if isinstance(answer, Failed):
             raise Report._make(answer.report).unpack()
         return answer
 
-    def _post(
-        self, question: Any, deadline: float | None = None, spinning: bool = False
-    ) -> None:
+    def _post(self, question: Any, deadline: float | None = None) -> None:
         if self.dead is not None:
             self.check_alive()
         try:
             self._owed = True
-            self.channel.send(packed(question, self.memory.ended()), deadline, spinning)
+            self.channel.send(packed(question, self.memory.ended()), deadline)
         except BaseException as error:
             self._broken(error)
 
