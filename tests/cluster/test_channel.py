@@ -23,6 +23,8 @@ from procession.cluster.channel import (
     EndOfChannel,
     GarbledMessage,
     OutOfTime,
+    hand_over_alarm,
+    receive_alarm,
     wait,
 )
 
@@ -33,12 +35,16 @@ LONG_ENOUGH = 50_000_000
 class Pair:
     """Both ends, in one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, alarm: bool = False) -> None:
         self.memory = bytearray(BOARD_SIZE)
         self.above_socket, self.below_socket = multiprocessing.Pipe()
         self.sentinel, self.alive = os.pipe()
-        self.above = Channel(self.above_socket, Board(self.memory), self.sentinel)
-        self.below = Channel(self.below_socket, Board(self.memory))
+        above = below = None
+        if alarm:
+            above = hand_over_alarm(self.above_socket)
+            below = receive_alarm(self.below_socket)
+        self.above = Channel(self.above_socket, Board(self.memory), self.sentinel, above)
+        self.below = Channel(self.below_socket, Board(self.memory), alarm=below)
         self.words = Board(self.memory).words
 
     def die(self) -> None:
@@ -53,6 +59,8 @@ class Pair:
             self.alive = -1
 
     def close(self) -> None:
+        for side in (self.above, self.below):
+            side.forget_alarm()
         self.above_socket.close()
         self.below_socket.close()
         self.end()
@@ -60,17 +68,20 @@ class Pair:
 
 
 @contextlib.contextmanager
-def ends() -> Iterator[Pair]:
-    pair = Pair()
+def ends(alarm: bool = False) -> Iterator[Pair]:
+    pair = Pair(alarm)
     try:
         yield pair
     finally:
         pair.close()
 
 
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    with ends() as made:
+ALARMS = [False, True] if hasattr(os, "eventfd") else [False]
+
+
+@pytest.fixture(params=ALARMS, ids=lambda alarm: "alarm" if alarm else "bells")
+def pair(request) -> Iterator[Pair]:
+    with ends(request.param) as made:
         yield made
 
 
@@ -132,6 +143,20 @@ class TestMessages:
             with pytest.raises(BlockingIOError):
                 os.read(socket.fileno(), 1)
 
+    def test_from_before_the_other_end_was_made(self):
+        memory = bytearray(BOARD_SIZE)
+        above, below = multiprocessing.Pipe()
+        with above, below:
+            Channel(below, Board(memory)).send((1,))
+            reading, writing = os.pipe()
+            try:
+                channel = Channel(above, Board(memory), reading)
+                assert wait([channel], soon()) == [channel]
+                assert channel.take() == (1,)
+            finally:
+                os.close(reading)
+                os.close(writing)
+
     def test_are_counted(self, pair):
         pair.above.send((1, b"x" * 100))
         pair.below.receive()
@@ -185,12 +210,13 @@ class TestWaking:
         pair.above.send((2, bytes(2 * SLOT_SIZE)))
         assert pair.below.receive() == (2, bytes(2 * SLOT_SIZE))
 
-    def test_nothing_is_slept_through(self):
+    @pytest.mark.parametrize("alarm", ALARMS)
+    def test_nothing_is_slept_through(self, alarm):
         # Two threads at whatever pace they come to, with every mixture of spinning and sleeping.
         seed = random.randrange(1 << 30)
         print("seed", seed)
         chance = random.Random(seed)
-        with ends() as pair:
+        with ends(alarm) as pair:
 
             def answer():
                 for number in range(3000):
@@ -322,7 +348,12 @@ class TestDeath:
         assert heard == [pair.above]
         assert pair.above.take() == (7,)
 
-    def test_of_the_coordinator(self, pair):
+    def test_of_the_coordinator(self):
+        # Where there is an alarm, a worker's lifeline sees to that.
+        with ends() as pair:
+            self.listens_to_the_end(pair)
+
+    def listens_to_the_end(self, pair):
         heard = []
 
         def listen():

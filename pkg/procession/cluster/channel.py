@@ -6,11 +6,11 @@ has sent one waits for the other's before it sends the next.
 The sender
     1. writes the bytes into its slot of the board;
     2. writes the *head*: the number of the message and of its bytes, in one word;
-    3. if the word of the other side says that it may be asleep, rings: a worker by one byte, `BELL`,
-       through the socket; the coordinator by the `alarm`, an eventfd, where there are any. A socket
-       wakes its reader on the writer's own core, as it expects the writer to sleep. A coordinator
-       that spins for the answer would be in the worker's way there. An eventfd wakes it wherever a
-       core is free.
+    3. if the word of the other side says that it may be asleep, rings: a worker by one byte,
+       `BELL`, through the socket; the coordinator by the `alarm`, an eventfd, where there are any.
+       A socket wakes its reader on the writer's own core, as it expects the writer to sleep. A
+       coordinator that spins for the answer would be in the worker's way there. An eventfd wakes it
+       wherever a core is free.
     A message that is larger than the slot has `LONG` in its head instead of a length, and goes
     through the socket after it: `LETTER`, its length in 8 bytes, its bytes.
 
@@ -19,9 +19,9 @@ The receiver
        or the last tries were in vain (see `Channel.spin`);
     2. writes into its word that it may be asleep, looks at the head once more, and sleeps until it
        is rung for;
-    3. when it is woken it takes one byte from the socket, or what the alarm has counted. A bell that
-       was rung for a message which it found on its second look has no message any more; it goes to
-       sleep again.
+    3. when it is woken it takes one byte from the socket, or what the alarm has counted. A bell
+       that was rung for a message which it found on its second look has no message any more; it
+       goes to sleep again.
 
 That nothing is slept through follows from the order of these steps on both sides, and from the
 fences between them (see `board`). At most one bell is left over by each message, and each sleep

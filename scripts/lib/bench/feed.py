@@ -33,6 +33,7 @@ def results(pairs: Pairs, quick: bool) -> Iterator[Result]:
             {
                 "procession": Ask("procession", "fill", size),
                 "fill": Ask("limit", "fill", size, "filling a private array, warm", True),
+                "shared": Ask("limit", "fill_shared", size, "filling shared memory, warm", True),
                 "new": Ask("limit", "fill_new", size, "filling a private array, new each time"),
             },
             () if quick else (Goal(1.05, "fill"),),

@@ -8,6 +8,7 @@ from bench.case import Ask, Case, Goal, Result
 from bench.pairs import Pairs
 
 PARAMETERS = 100
+APART = {"apart": True}
 CALLERS = ("torch", "mpi", "loky", "futures", "ray", "dask")
 
 
@@ -22,9 +23,10 @@ def results(pairs: Pairs, quick: bool) -> Iterator[Result]:
                 "procession": Ask("procession", "roundtrip", one),
                 "spin": Ask("limit", "roundtrip", one, "a word that both sides spin on", True),
                 "pipe": Ask("pipe", "roundtrip", one),
+                "apart": Ask("pipe", "roundtrip", one | APART, "raw Pipe, the ends on two cores"),
                 **{name: Ask(name, "roundtrip", one) for name in CALLERS},
             },
-            (Goal(0.25, "pipe"), Goal(0.1, "torch")),
+            (Goal(0.25, "pipe"), Goal(0.25, "apart"), Goal(0.1, "torch")),
         )
     )
     yield pairs.measure(
@@ -34,9 +36,10 @@ def results(pairs: Pairs, quick: bool) -> Iterator[Result]:
             {
                 "procession": Ask("procession", "roundtrip", two),
                 "pipe": Ask("pipe", "roundtrip", two, "two raw Pipes in fan-out"),
+                "apart": Ask("pipe", "roundtrip", two | APART, "the same, on other cores"),
                 **{name: Ask(name, "roundtrip", two) for name in CALLERS if name != "mpi"},
             },
-            (Goal(1.5, "pipe"),),
+            (Goal(1.5, "pipe"), Goal(1.5, "apart")),
         )
     )
     yield pairs.measure(

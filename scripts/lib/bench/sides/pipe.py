@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 from multiprocessing.connection import Connection
 
+import psutil
+
 from bench.sides.timing import rate, timed
 
 MESSAGE = bytes(16)
@@ -26,22 +28,42 @@ class Side:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("fork")
-        self._connections: list[Connection] = []
+        self._connections: dict[bool, list[Connection]] = {False: [], True: []}
         self._processes: list[multiprocessing.context.ForkProcess] = []
 
-    def _opened(self, nodes: int) -> list[Connection]:
-        while len(self._connections) < nodes:
+    def _opened(self, nodes: int, apart: bool = False) -> list[Connection]:
+        connections = self._connections[apart]
+        while len(connections) < nodes:
             here, there = self._context.Pipe()
             process = self._context.Process(target=echo, args=(there,), daemon=True)
             process.start()
             there.close()
-            self._connections.append(here)
+            if apart:
+                psutil.Process(process.pid).cpu_affinity(psutil.Process().cpu_affinity()[1:])
+            connections.append(here)
             self._processes.append(process)
-        return self._connections[:nodes]
+        return connections[:nodes]
 
-    def roundtrip(self, budget: float, nodes: int) -> list[float]:
-        """To all of them, then from all of them."""
-        connections = self._opened(nodes)
+    def roundtrip(self, budget: float, nodes: int, apart: bool = False) -> list[float]:
+        """To all of them, then from all of them.
+
+        Args:
+            budget: Seconds.
+            nodes: How many there are.
+            apart: Whether they are kept off the core of the one who asks. Otherwise the system
+                decides, and may put both ends on one core, where they wake each other for less.
+        """
+        connections = self._opened(nodes, apart)
+        here = psutil.Process()
+        cpus = here.cpu_affinity()
+        if apart:
+            here.cpu_affinity(cpus[:1])
+        try:
+            return self._roundtrip(budget, connections)
+        finally:
+            here.cpu_affinity(cpus)
+
+    def _roundtrip(self, budget: float, connections: list[Connection]) -> list[float]:
 
         def run() -> None:
             for connection in connections:
@@ -68,7 +90,7 @@ class Side:
 
     def close(self) -> None:
         """End the processes."""
-        for connection in self._connections:
+        for connection in [*self._connections[False], *self._connections[True]]:
             connection.send_bytes(b"")
         for process in self._processes:
             process.join()
