@@ -14,7 +14,6 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ from procession import (
     SessionBusyError,
     SessionClosedError,
 )
-from procession.cluster.node import NodeHandle
+from procession.cluster.channel import Channel
 from procession.cluster.supervisor import Supervisor
 from procession.testing.session_contract import constant
 
@@ -273,13 +272,13 @@ class TestSignals:
     def test_ctrl_c_while_an_answer_is_awaited(self, session, monkeypatch, what):
         workspace = session.workspace("a")
         workspace.feed_blob("there", 1)
-        receive = NodeHandle._receive
+        spin = Channel.spin
         interrupts = [KeyboardInterrupt]
 
-        def interrupted(self, deadline):
-            if self._owed and interrupts:
+        def interrupted(self, limit):
+            if interrupts:
                 raise interrupts.pop()
-            return receive(self, deadline)
+            return spin(self, limit)
 
         act = {
             "feed": lambda: workspace.feed_blob("x", 1),
@@ -287,12 +286,7 @@ class TestSignals:
             "remove": lambda: workspace.remove_blob("there"),
             "run": lambda: run_on(session, "a", constant("net", "x", 1)),
         }[what]
-        monkeypatch.setattr(NodeHandle, "_receive", interrupted)
-        if what == "run":
-            monkeypatch.setattr(
-                "procession.cluster.supervisor.listen",
-                lambda *a: [_raise(interrupts.pop())] if interrupts else _listen(*a),
-            )
+        monkeypatch.setattr(Channel, "spin", interrupted)
         with pytest.raises(KeyboardInterrupt):
             act()
         assert workspace.has_blob("there") is (what != "remove")
@@ -315,16 +309,6 @@ class TestSignals:
             session.close()
         assert not session.is_open()
         session.close()
-
-
-def _raise(kind: type[BaseException]) -> Any:
-    raise kind
-
-
-def _listen(*arguments: Any) -> Any:
-    from procession.cluster.node import listen
-
-    return listen(*arguments)
 
 
 class TestOwnership:
