@@ -23,7 +23,8 @@
      |-- SerializationError        also TypeError       something that cannot travel to a worker
      |-- DataTypeError             also TypeError       an array of a type that is not NumPy's own
      |-- NodePropertyError         also ValueError      Node("n1", cpus=[64]) on a machine of two
-     |-- OutOfSharedMemoryError         also MemoryError     /dev/shm or a memory_limit is full
+     |-- OutOfSharedMemoryError    also MemoryError     /dev/shm or a memory_limit is full
+     |-- OutOfFilesError           also OSError         too many nodes for `ulimit -n`
      |-- NestedSessionError        also RuntimeError    ProcessSession() inside a worker of another
      |-- NodeDiedError             also RuntimeError    a worker process ended unasked
      |    |-- BrokenPoolError      also BrokenProcessPool  that, to a ProcessExecutor
@@ -222,6 +223,13 @@ class OutOfSharedMemoryError(ProcessionError, MemoryError):
 
     needed: int | None = None
     available: int | None = None
+    limit: int | None = None
+    node: str | None = None
+
+
+class OutOfFilesError(ProcessionError, OSError):
+    """Nodes need more open files than this process may have. `limit`, `node`, `errno`."""
+
     limit: int | None = None
     node: str | None = None
 

@@ -317,6 +317,42 @@ def test_one_that_cannot_be_mapped_is_unlinked(
     assert descriptors() == open_before
 
 
+@linux
+@pytest.mark.parametrize("told", [False, True])
+def test_an_interruption_leaves_nothing(told: bool) -> None:
+    script = f"""
+        from multiprocessing import resource_tracker
+        from procession.blobs.segment import Segment
+
+        register, unregister = resource_tracker.register, resource_tracker.unregister
+        Segment.create(4096).unlink()
+
+        def interrupted(does):
+            def call(*args):
+                resource_tracker.register, resource_tracker.unregister = register, unregister
+                if {told}:
+                    does(*args)
+                raise KeyboardInterrupt
+            return call
+
+        kept = Segment.create(4096)
+        resource_tracker.register = interrupted(register)
+        try:
+            Segment.create(4096)
+        except KeyboardInterrupt:
+            print("making")
+        resource_tracker.unregister = interrupted(unregister)
+        try:
+            kept.unlink()
+        except KeyboardInterrupt:
+            print("unlinking")
+    """
+    process = start(script)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (out.split(), err) == (["making", "unlinking"], "")
+    assert not list(SHM.glob(f"{PREFIX}{process.pid}-*"))
+
+
 def test_a_size_beyond_reason_confuses_nobody() -> None:
     """The resource tracker would write to standard error of a name it was not told."""
     out, err = run(

@@ -211,6 +211,23 @@ class TestOtherNodes:
             future.result(WITHIN)
 
 
+class TestWithin:
+    def test_a_run_may_begin_another(self):
+        # Which comes after it.
+        with LocalSession() as session:
+            begun = []
+            after = constant("after", "x", 5)
+
+            def begin(inputs, outputs):
+                begun.append(session.run_async(after))
+                begun.append(session.submit(abs, -3))
+
+            session.run(python_net(begin))
+            assert begun[0].result(WITHIN) is None
+            assert begun[1].result(WITHIN) == 3
+            assert session.workspace().fetch_blob("x") == 5
+
+
 class TestThreads:
     def test_use_one_session(self, session):
         wrong: list[Any] = []

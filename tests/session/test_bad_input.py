@@ -219,3 +219,21 @@ def test_an_operator_may_run_nets_in_a_session_of_its_own(session: ProcessSessio
 
     run_on(session, "a", python_net(nest, outputs=["y"]))
     assert session.workspace("a").fetch_blob("y") == 7
+
+
+# Names.
+
+
+@pytest.mark.parametrize("kind", [np.str_, type("Name", (str,), {})])
+def test_names_of_other_kinds_of_string(kind: Callable[[str], str]) -> None:
+    with ProcessSession() as session:
+        workspace = session.workspace("n1")
+        workspace.feed_blob(kind("small"), np.ones(3))
+        workspace.feed_blob(kind("large"), np.ones(3000))
+        with workspace.new_blob(kind("new"), 3000, np.float64) as array:
+            array.fill(1)
+        assert workspace.names() == ["large", "new", "small"]
+        for name in workspace.names():
+            assert workspace.fetch_blob(kind(name)).min() == 1
+            workspace.remove_blob(kind(name))
+        assert workspace.names() == []

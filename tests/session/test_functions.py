@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from functools import partial
@@ -12,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from tests.session.gates import Gate
 
 from procession import LocalSession, Net, Node, ProcessSession, Session
-from procession.blobs.shared import MINIMUM
+from procession.blobs.shared import KEPT, MINIMUM
 from procession.errors import (
     NodeDiedError,
     OutOfSharedMemoryError,
     SerializationError,
     SessionClosedError,
 )
+from procession.session.future import RunFuture
 
 WITHIN = 60
 """Seconds, for what takes far less."""
@@ -283,6 +286,113 @@ def test_memory_is_used_again() -> None:
             result = session.submit(reversed_, array).result(WITHIN)
             assert (result == array[::-1]).all()
         assert session.stats()["a"].shared_bytes <= 4 * array.nbytes
+
+
+class Unreadable:
+    """Can be pickled, and not be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+def test_arguments_that_nobody_looked_at_are_given_back() -> None:
+    array = np.zeros(256 * LARGE)
+    with ProcessSession(["a"], memory_limit=2 * array.nbytes) as session:
+        for _ in range(5):
+            with pytest.raises(SerializationError):
+                session.submit(len, Unreadable(), array).result(WITHIN)
+
+
+def test_memory_of_large_calls_goes_back() -> None:
+    def reversed_(array: np.ndarray) -> np.ndarray:
+        return array[::-1].copy()
+
+    def returned() -> None:
+        end = time.monotonic() + WITHIN
+        while session.stats()["a"].shared_bytes > KEPT:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    array = np.zeros(KEPT + MINIMUM, np.uint8)
+    with ProcessSession(["a"]) as session:
+        session.submit(len, array).result(WITHIN)
+        returned()
+        result = session.submit(reversed_, array).result(WITHIN)
+        del result
+        returned()
+        with pytest.raises(ZeroDivisionError):
+            session.submit(lambda array: 1 // 0, array).result(WITHIN)
+        returned()
+
+
+def test_a_future_that_is_done_does_not_keep_the_session() -> None:
+    session = ProcessSession(["a"])
+    process = psutil.Process(session.stats()["a"].pid)
+    future = session.submit(len, "abc")
+    assert future.result(WITHIN) == 3
+    del session
+    process.wait(WITHIN)
+    assert future.result() == 3
+    assert not future.cancel()
+
+
+def test_an_interrupted_submit_leaves_no_two_in_one_turn(
+    any_session: Session, gate: Callable[[], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, do, calls = gate(), any_session._crew.do, []
+
+    def interrupted(job: Callable[[], object]) -> None:
+        calls.append(job)
+        do(job)
+        if len(calls) == 1:
+            # As Ctrl-C does while the new thread is waited for.
+            first.arrival()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(any_session._crew, "do", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        any_session.submit(first.wait, node="a")
+    second = any_session.submit(len, "abc", node="a")
+    assert len(calls) == 1
+    assert not second.running()
+    first.open()
+    assert second.result(WITHIN) == 3
+
+
+def test_a_late_callback_may_wait_for_the_call_that_follows(
+    any_session: Session, gate: Callable[[], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, end = gate(), RunFuture.end
+    before = any_session.submit(first.wait, node="a")
+    after = any_session.submit(len, "abc", node="a")
+
+    def ending(future: RunFuture, *how: Any) -> None:
+        if future is before:
+            before.add_done_callback(lambda _: after.result(WITHIN))
+        end(future, *how)
+
+    monkeypatch.setattr(RunFuture, "end", ending)
+    first.let_through()
+    assert after.result(WITHIN / 2) == 3
+
+
+def test_a_submit_that_is_interrupted_before_it_begins_is_none(
+    any_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do, calls = any_session._crew.do, []
+
+    def interrupted(job: Callable[[], object]) -> None:
+        calls.append(job)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        do(job)
+
+    monkeypatch.setattr(any_session._crew, "do", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        any_session.submit(len, "abc", node="a")
+    assert any_session.submit(len, "abcd", node="a").result(WITHIN) == 4
+    assert calls[0]() is None
+    assert not any_session._futures
 
 
 def test_more_than_there_is_memory_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 
 import pytest
 from hypothesis import settings
@@ -223,3 +224,15 @@ class TestClosing:
         assert not lines.empty(0.01)
         lines.leave(turn)
         assert lines.empty()
+
+    def test_leaving_a_place_that_was_half_taken(self):
+        lines = Lines()
+        turn = Turn(["a", "b"], begin=lambda: None, anywhere=True)
+        # As Ctrl-C may leave it, between the two.
+        lines._anywhere.append(turn)
+        lines._lines["a"] = deque([turn])
+        lines.leave(turn)
+        assert not lines._anywhere
+        after = Turn(["a"], begin=lambda: None)
+        lines.enter(after)
+        assert after in lines.running

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -221,3 +223,51 @@ class TestTime:
         thread.join(30)
         assert not thread.is_alive()
         assert [type(error) for error in errors] == [SessionClosedError]
+
+
+class TestNodesThatAreLeft:
+    def test_do_the_calls_of_one_that_died(self):
+        with ProcessSession(["a", "b"]) as session:
+            with pytest.raises(NodeDiedError, match="in function"):
+                session.submit(lambda: os.kill(os.getpid(), signal.SIGKILL), node="a").result(30)
+            assert list(session.map(abs, range(-20, 0))) == list(range(20, 0, -1))
+            with pytest.raises(NodeDiedError, match="that was earlier"):
+                session.submit(abs, 1, node="a").result(30)
+
+    def test_none_are_left(self):
+        with ProcessSession(["a"]) as session:
+            futures = [session.submit(os._exit, 3) for _ in range(3)]
+            for future in futures:
+                with pytest.raises(NodeDiedError):
+                    future.result(30)
+
+    def test_map_takes_a_list_of_nodes(self, session):
+        with pytest.raises(ValueError, match="list of nodes"):
+            session.map(abs, [1], nodes="n1")
+
+
+def test_too_few_files(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import resource
+from procession import OutOfFilesError, ProcessSession
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+with ProcessSession(["first"]) as session:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
+    try:
+        ProcessSession([f"n{n}" for n in range(20)])
+    except OutOfFilesError as error:
+        assert isinstance(error, OSError) and error.limit == 60, vars(error)
+        print(error)
+    session.workspace("first").feed_blob("x", 1)
+    assert session.workspace("first").fetch_blob("x") == 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
+    session.workspace("second").feed_blob("x", 1)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ulimit -n" in done.stdout

@@ -1,11 +1,14 @@
-"""What cannot travel to a worker is named when it is compiled."""
+"""What cannot travel to a worker is named when it is compiled; what can is shipped once."""
 
+import gc
 import threading
 
 import pytest
+from tests.session.process_nodes import run_on
 
 from procession import LocalSession, Net, ProcessSession, SerializationError
 from procession.graph.operator import CreateOperator
+from procession.testing.session_contract import constant
 
 
 def locked():
@@ -80,3 +83,28 @@ def test_what_is_plain_is_not_pickled_twice():
     net.Python(lambda inputs, outputs: None)(["x"], [])
     [program] = ProcessSession.compile(net).programs
     assert program.carries_objects
+
+
+def test_a_plan_whose_shipping_was_interrupted_is_shipped_again(monkeypatch):
+    with ProcessSession(["a", "b"]) as session:
+        handle = session._supervisor.nodes["a"]
+
+        def interrupted(*args):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(handle, "_post", interrupted)
+        net = constant("x", "x", 3)
+        with pytest.raises(KeyboardInterrupt):
+            run_on(session, "a", net)
+        run_on(session, "a", net)
+        assert session.workspace("a").fetch_blob("x") == 3
+
+
+def test_a_node_is_not_told_of_plans_that_it_never_had():
+    with ProcessSession(["a", "b"]) as session:
+        for _ in range(3):
+            run_on(session, "a", constant("x", "x", 3))
+        gc.collect()
+        assert session._supervisor.nodes["a"]._forgotten
+        assert not session._supervisor.nodes["b"]._forgotten

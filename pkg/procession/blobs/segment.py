@@ -25,7 +25,7 @@ import mmap
 import os
 import secrets
 import sys
-from multiprocessing import shared_memory
+from multiprocessing import resource_tracker, shared_memory
 
 from procession.errors import OutOfSharedMemoryError
 
@@ -80,21 +80,22 @@ class Segment:
             # The kernel would find out, too, but when it refuses to map so much, `SharedMemory`
             # has the tracker forget a name that it was never told, and the tracker complains.
             raise _full(size, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        owned = None
         try:
             # The same goes for descriptors: two are needed at once.
             for descriptor in os.pipe():
                 os.close(descriptor)
             owned = shared_memory.SharedMemory(name=name, create=True, size=size)
-        except OSError as error:
-            raise _full(size, error) from error
-        try:
             # The object's own mapping goes at once: it cannot be closed while views of it live.
             owned.close()
             return cls(name, _map(name, size, reserve=True), owned)
-        except BaseException as error:
-            owned.unlink()
-            if isinstance(error, OSError):
-                raise _full(size, error) from error
+        except OSError as error:
+            if owned is not None:
+                owned.unlink()
+            raise _full(size, error) from error
+        except BaseException:
+            # Ctrl-C may have come before the tracker was told.
+            _remove(name)
             raise
 
     @classmethod
@@ -106,7 +107,11 @@ class Segment:
         """Take the name away; twice is fine. Only for the one who made it."""
         if self._owned is not None:
             owned, self._owned = self._owned, None
-            owned.unlink()
+            try:
+                owned.unlink()
+            except KeyboardInterrupt:
+                _remove(self.name)
+                raise
 
     def close(self) -> None:
         """Let go of this mapping, which goes when nothing looks at it; twice is fine."""
@@ -114,6 +119,15 @@ class Segment:
         # it open, and would be left looking at nothing.
         if hasattr(self, "memory"):
             del self.memory
+
+
+def _remove(name: str) -> None:
+    """Take away a name that may be there or not, and that the tracker may know or not."""
+    # It complains when it is to forget what it was never told. Telling it twice is fine.
+    resource_tracker.register("/" + name, "shared_memory")
+    with contextlib.suppress(FileNotFoundError):
+        _posixshmem.shm_unlink("/" + name)
+    resource_tracker.unregister("/" + name, "shared_memory")
 
 
 def _full(size: int, error: OSError) -> OutOfSharedMemoryError:

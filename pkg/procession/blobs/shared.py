@@ -321,6 +321,8 @@ class SharedPool:
     def end_lease(self, number: int) -> None:
         """The coordinator's array of that lease is garbage."""
         with self._lock:
-            buffer = self._leases.pop(number)
-            buffer.leases -= 1
-            self._reclaim(buffer)
+            # Somebody who was interrupted may say it twice.
+            buffer = self._leases.pop(number, None)
+            if buffer is not None:
+                buffer.leases -= 1
+                self._reclaim(buffer)

@@ -223,6 +223,10 @@ class _Workers(procession.ProcessSession):
 
     workspace_class = Place
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # What a script prints, it prints as it always did.
+        super().__init__(*arguments, **{"log_prefix": False, **options})
+
 
 Place.session_class = _Workers
 

@@ -4,8 +4,9 @@ It makes segments when the worker needs them, makes arrays over what the worker 
 notes when those have become garbage. Nobody else unlinks.
 
 Each lease that the worker names in an answer is handed to exactly one of `view`, `own`, `draft` and
-`end`. The first three end it when the last thing that looks at the memory is garbage. The numbers
-of ended leases are taken from `ended` and go along with the next question. When no question has
+`end`, or, if it is of a call, to a `calls.window`, which calls `end`. The others end it when the
+last thing that looks at the memory is garbage. The numbers of ended leases are taken from `ended`
+and go along with the next question. When no question has
 followed for a while, after a large one has ended or after `tidy_soon`, the janitor calls the method
 `tidy` that was given. What the worker hands back in its answers goes to `take_back`.
 
@@ -214,9 +215,19 @@ class NodeMemory:
         """A writable array where the worker reserved memory for it."""
         return np.ndarray(shape, dtype, buffer=self._segments[segment].memory, offset=offset)
 
-    def end(self, lease: int) -> None:
-        """Note that a lease has ended. Runs in finalizers: in any thread, at any moment."""
+    def end(self, lease: int, nbytes: int = 0) -> None:
+        """Note that a lease has ended. Runs in finalizers: in any thread, at any moment.
+
+        Args:
+            lease: Which one.
+            nbytes: Of a large buffer the worker is told even if nobody asks it anything: by the
+                thread that `tidy_soon` has started.
+        """
         self._ended.append(lease)
+        chore = self._chore
+        if nbytes >= LARGE_LEASE and chore is not None:
+            self._questions_before = self._questions
+            chore.ask()
 
     def ended(self) -> tuple[int, ...]:
         """The leases that have ended since the last call, for the worker to know."""

@@ -37,7 +37,7 @@ from procession.cluster.channel import (
 from procession.cluster.datatypes import pack_dtype, unpack_dtype
 from procession.cluster.launch import WorkerProcess, start_worker
 from procession.cluster.logs import LogPump
-from procession.cluster.memory import NodeMemory, take_all
+from procession.cluster.memory import LARGE_LEASE, NodeMemory, take_all
 from procession.cluster.protocol import (
     Adopt,
     Call,
@@ -224,9 +224,6 @@ class NodeHandle:
         """
         self._program, self._run = program, run
         self._shipping = None if shipment is None else plan
-        if shipment is not None:
-            self._shipped.add(plan)
-            self.plan_bytes += len(shipment)
         self._running = True
         forgotten: tuple[int, ...] = ()
         if self._forgotten:
@@ -234,6 +231,10 @@ class NodeHandle:
             self._shipped.difference_update(forgotten)
         self._words[board.PATIENCE] = patience[1]
         self._post(Run(run, plan, shipment, forgotten, self.threads), deadline)
+        if shipment is not None:
+            # Not before: who was interrupted on the way here ships it again.
+            self._shipped.add(plan)
+            self.plan_bytes += len(shipment)
 
     def has_plan(self, plan: int) -> bool:
         """Whether the plan was shipped to the worker."""
@@ -241,7 +242,8 @@ class NodeHandle:
 
     def forget(self, plan: int) -> None:
         """That plan will not be run again. May be called at any time, even by a finalizer."""
-        self._forgotten.append(plan)
+        if plan in self._shipped:
+            self._forgotten.append(plan)
 
     def heard(self, deadline: float | None) -> Ran | None:
         """Take what the worker has to say: the answer to `begin`, or None if it was something else.
@@ -395,6 +397,7 @@ class NodeHandle:
             BaseException: Whatever the function raises.
             NodeDiedError, SerializationError, OutOfSharedMemoryError: On the way there or back.
         """
+        self.settle()
         places = self.lend(arguments.sizes) if arguments.buffers else []
         try:
             for buffer, place in zip(arguments.buffers, places, strict=True):
@@ -407,14 +410,17 @@ class NodeHandle:
         leases = tuple(place.lease for place in places)
         answer = self._ask(Call(run, function, arguments.data, leases), patience)
         assert isinstance(answer, Returned)
+        results = [Place._make(place) for place in answer.places]
+        if any(place.nbytes >= LARGE_LEASE for place in (*places, *results)):
+            self.memory.tidy_soon()
         if answer.failure is not None:
             raise calls.raised(Report._make(answer.failure))
-        windows = [self._window(Place._make(place)) for place in answer.places]
+        windows = [self._window(place) for place in results]
         return calls.unpack(answer.data, windows, f"the result of {name}")
 
     def _window(self, place: Place) -> memoryview:
         """The bytes of a leased buffer that is ours alone."""
-        end = partial(self.memory.end, place.lease)
+        end = partial(self.memory.end, place.lease, place.nbytes)
         whole = self.memory.whole(place.segment)
         return calls.window(whole, place.offset, place.nbytes, end)
 
@@ -665,9 +671,9 @@ def _likely_cause(signal_name: str | None, ready: bool) -> str:
     if signal_name == "SIGKILL":
         return "likely: somebody killed it, or the kernel did because memory ran out"
     if signal_name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"):
-        return "likely: a crash in native code that an operator called"
+        return "likely: a crash in native code that it called"
     if signal_name is not None:
         return "likely: somebody sent it that signal"
     if not ready:
         return "likely: it could not import what it needs; its standard error has more"
-    return "likely: something that an operator called ended the process"
+    return "likely: something that it called ended the process"

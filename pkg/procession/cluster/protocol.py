@@ -19,7 +19,8 @@ itself ask, once or several times, for NeedSegment, which is answered by Granted
 A worker begins with Ready.
 
 Every question carries `ended`: the leases whose arrays have become garbage since the last. Every
-Done and Ran carries `returned`: segments in which nothing is in use, for the coordinator to unlink.
+Done, Ran and Returned carries `returned`: segments in which nothing is in use, for the
+coordinator to unlink.
 
 A lent buffer is one that is leased before anybody owns it. It goes back to the pool like any
 other when its lease ends, unless a blob has adopted it by then.

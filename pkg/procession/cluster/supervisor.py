@@ -10,8 +10,10 @@ who is still busy then is killed: a session that says it works must not hang on 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +27,7 @@ from procession.cluster.protocol import Ran
 from procession.cluster.serial import Report, dump_program
 from procession.errors import (
     NodeDiedError,
+    OutOfFilesError,
     RunCancelledError,
     RunTimeoutError,
     SessionClosedError,
@@ -35,6 +38,9 @@ from procession.runtime.workspace import Workspace
 
 PATIENCE = 60_000
 """Nanoseconds for which coordinator and worker spin before they sleep, while a core is free."""
+FILES_PER_NODE = 7
+"""Files that a node takes in the coordinator at most: its connection, its control, its pidfd, its
+alarm, what it prints (two), and the mapping of its board."""
 GRACE = 1.0
 """Seconds that a worker has to stop between operators when a run has timed out."""
 STOP_WITHIN = 2.0
@@ -162,10 +168,12 @@ class Supervisor:
                 )
             for handle in started:
                 handle.ready()
-        except BaseException:
+        except BaseException as error:
             for handle in started:
                 handle.kill()
                 handle.close(time.monotonic())
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise _out_of_files(names[len(started)], error) from error
             raise
         if shared_out:
             for handle in self.nodes.values():
@@ -340,8 +348,13 @@ class Supervisor:
         for handle in list(self.nodes.values()):
             handle.forget(plan)
 
-    def close(self) -> None:
-        """End all workers and take all names of memory away. Twice is fine."""
+    def close(self, orderly: bool = True) -> None:
+        """End all workers and take all names of memory away. Twice is fine.
+
+        Args:
+            orderly: Whether nobody else uses a node at this moment. Otherwise a worker that is at
+                work is killed, as some thread may be waiting for its answer.
+        """
         if os.getpid() != self._pid:
             return  # a forked copy of the coordinator: the workers are not its own
         with self._closing:
@@ -353,9 +366,26 @@ class Supervisor:
                 # All are told before any is waited for.
                 self.end()
                 for handle in self.nodes.values():
-                    handle.stop(deadline)
+                    if orderly or not handle.needs_settling():
+                        handle.stop(deadline)
+                    else:
+                        handle.process.kill()
             if self._logs is not None:
                 self._logs.close()
+
+
+def _out_of_files(node: str, error: OSError) -> OutOfFilesError:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    what = os.strerror(error.errno or 0).lower()
+    refused = OutOfFilesError(
+        f"node {node!r} cannot be started: {what}. This process may have {limit:,} open, and each "
+        f"node takes {FILES_PER_NODE}. Raise the limit (ulimit -n, or "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ...)), or use fewer nodes.",
+        limit=limit,
+        node=node,
+    )
+    refused.errno = error.errno
+    return refused
 
 
 def _called_off(handle: NodeHandle) -> Exception:

@@ -115,6 +115,8 @@ class _Worker:
         self._refusal = self._take_place(start)
         self._threads: int | None = None
         self._limit_threads(start.threads)
+        if self._refusal is None:
+            self._refusal = self._check_threads(start)
         self._monitor = _Monitor(self._board.words)
         self._asking = threading.Lock()
         self._pool = SharedPool(self._request_segment)
@@ -136,6 +138,18 @@ class _Worker:
         except NodePropertyError as error:
             return error
         return None
+
+    def _check_threads(self, start: Start) -> NodePropertyError | None:
+        """A BLAS takes fewer threads than it was told to, when these are more than it can have."""
+        wanted = None if start.properties is None else start.properties.threads
+        given = None if wanted is None else blas.blas_threads()
+        if given is None or given == wanted:
+            return None
+        why = f"its BLAS can use {given} at most"
+        error: NodePropertyError = start.properties.refused(
+            "threads", why, possible=given, node=start.node
+        )
+        return error
 
     def serve(self) -> None:
         if self._refusal is not None:
@@ -363,8 +377,9 @@ class _Worker:
         self._monitor.begin(message.run)
         failure: Report | None = None
         data, places = b"", []
+        leases = deque(message.leases)
         try:
-            windows = map(self._window, message.leases)
+            windows = (self._window(leases.popleft()) for _ in message.leases)
             result = calls.call(message.function, message.arguments, windows)
             for part in result.buffers:
                 place = self._place(part.nbytes)
@@ -378,6 +393,8 @@ class _Worker:
             for place in places:
                 self._pool.end_lease(place.lease)
             places = []
+        # Not all are looked at when something cannot be unpickled.
+        self._unused.extend(leases)
         _flush()
         return Returned(
             data,

@@ -36,8 +36,11 @@ def name_of(blob: Any) -> str:
     Raises:
         TypeError: It is neither.
     """
-    if isinstance(blob, str):
+    if type(blob) is str:
         return blob
+    if isinstance(blob, str):
+        # One of another kind, as NumPy's, does not reach a worker as it is.
+        return str.__str__(blob)
     if hasattr(type(blob), "GetUnscopedName"):
         return str(blob)
     raise TypeError(f"a blob's name is a string or a BlobReference, not {blob!r}")

@@ -80,6 +80,20 @@ class NodeStats(Mapping[str, Any]):
         return len(fields(self))
 
 
+def _taken(kept: list[Callable[[], object]]) -> Callable[[], object] | None:
+    """What a crew's thread has kept, for one of those that ask."""
+    try:
+        return kept.pop()
+    except IndexError:
+        return None
+
+
+def _hand_over(kept: list[Callable[[], object]], crew: Crew) -> None:
+    job = _taken(kept)
+    if job is not None:
+        crew.do(job)
+
+
 class Session(ABC):
     """Runs Nets, ExecutionSteps, Plans, Tasks and TaskGroups. Caffe2: session.Session.
 
@@ -98,7 +112,8 @@ class Session(ABC):
     def __init__(self, timeout: float | None = None) -> None:
         self._open = True
         self._ended = False
-        self._lines = Lines()
+        # Not itself, so that a session nobody refers to is gone at once.
+        self._lines = Lines(partial(_is_usable, weakref.ref(self)))
         self._crew = Crew()
         self._compiling = threading.RLock()
         self._timeout = checked_timeout(timeout)
@@ -201,7 +216,7 @@ class Session(ABC):
 
         In a `ProcessSession` function and arguments travel by cloudpickle, large arrays in them
         through shared memory, and so does the result. Arrays arrive as the receiver's own, to be
-        written if it likes. Arguments are read when the turn comes: they should not be changed
+        written if it likes. Large arrays are read when the turn comes: they should not be changed
         before the call ends. In a `LocalSession` the function is called in a thread, with the very
         objects.
 
@@ -235,7 +250,7 @@ class Session(ABC):
         """As the builtin `map`, but called on the nodes, and begun at once; see `submit`.
 
         The results come in order. The function is pickled once. When the iterator is closed or
-        thrown away, calls that have not begun are cancelled.
+        thrown away after its first result, calls that have not begun are cancelled.
 
         Args:
             function: Takes one argument from each iterable.
@@ -250,6 +265,8 @@ class Session(ABC):
             ValueError: A chunksize below 1, or no nodes.
         """
         self._check_open()
+        if isinstance(nodes, (str, Node)):
+            raise ValueError(f"nodes is a list of nodes: [{nodes!r}], not {nodes!r}")
         chosen: list[str | Node] = [*(self.nodes or [LOCAL])] if nodes is None else [*nodes]
         if not chosen:
             raise ValueError("map needs at least one node to call the function on")
@@ -272,9 +289,20 @@ class Session(ABC):
     ) -> Callable[[Turn], Any]:
         """What calls the function when the turn has come."""
 
+    def _usable(self, node: str) -> bool:
+        """Whether functions for any node may be called on this one."""
+        return True
+
     def _known(self, nodes: Sequence[str | Node]) -> Sequence[str]:
-        """The lines of nodes on which functions are to be called."""
-        return list(dict.fromkeys(map(str, nodes)))
+        """The lines of nodes on which functions are to be called.
+
+        Raises:
+            TypeError, GraphError: One of them is no node.
+        """
+        for node in nodes:
+            if not isinstance(node, (str, Node)):
+                raise TypeError(f"a node is a name or a Node, not {node!r}")
+        return list(dict.fromkeys(str(Node(node)) for node in nodes))
 
     def _begin(
         self,
@@ -287,10 +315,20 @@ class Session(ABC):
         waiting: list[Callable[[], object]] = []
 
         def begin() -> None:
-            if waiting:
-                self._crew.do(waiting.pop())
+            for job in waiting[:]:
+                self._crew.do(job)
+
+        def claimed() -> bool:
+            # Once: after Ctrl-C it may have been given to the crew twice, or not at all.
+            try:
+                waiting.pop()
+            except IndexError:
+                return False
+            return True
 
         def do() -> Callable[[], object] | None:
+            if not claimed():
+                return None
             turn.thread = threading.get_ident()
             result, failure = None, None
             try:
@@ -300,16 +338,13 @@ class Session(ABC):
                 failure = error
             with self._crew.keep() as kept:
                 self._leave(turn)
-            following = kept.pop() if kept else None
-            if following is not None and future.has_callbacks:
-                # Those may take long, and may wait for that very job.
-                self._crew.do(following)
-                following = None
+            # Callbacks may take long, and may wait for the very job that was kept.
+            future.before_callbacks(partial(_hand_over, kept, self._crew))
             self._futures.pop(turn, None)
             future.end(result, failure)
             # The thread goes on; what has been done is nobody's any more.
             result = failure = None
-            return following
+            return _taken(kept)
 
         def call_off(future: RunFuture) -> bool:
             if self._lines.withdraw(turn):
@@ -319,19 +354,24 @@ class Session(ABC):
             return stoppable
 
         def withdrawn(future: RunFuture) -> None:
-            if waiting:
-                waiting.clear()
+            if claimed():
+                self._leave(turn)
                 self._futures.pop(turn, None)
                 future.set_running_or_notify_cancel()
 
         waiting.append(do)
         turn = turn_for(begin)
         future = RunFuture(call_off, withdrawn)
-        self._futures[turn] = future
         try:
+            self._futures[turn] = future
             self._enter(turn)
         except BaseException:
-            self._leave(turn)
+            # Once it has begun, it leaves the turn itself.
+            if claimed():
+                self._leave(turn)
+                self._futures.pop(turn, None)
+            else:
+                future.cancel()
             raise
         return future
 
@@ -384,10 +424,11 @@ class Session(ABC):
             self._leave(turn)
 
     def cancel(self) -> None:
-        """Call off everything that runs at this moment, from another thread.
+        """Call off all runs of this moment, from another thread.
 
-        Each run stops at its next step or loop iteration, on all of its nodes, with a
-        `RunCancelledError`. What waits for its turn goes on.
+        Each stops at its next step or loop iteration, on all of its nodes, with a
+        `RunCancelledError`. What waits for its turn goes on, and so do calls of functions, which
+        nobody can stop.
         """
         for turn in list(self._lines.running):
             self._lines.call_off(turn, self._stop)
@@ -527,7 +568,7 @@ class Session(ABC):
         Runs that are under way are called off; those that wait for their turn are cancelled.
         """
         self._open = False
-        if not self._ended:
+        if not self._ended and self._is_ours():
             for turn in self._lines.close():
                 future = self._futures.get(turn)
                 if future is not None:
@@ -536,6 +577,10 @@ class Session(ABC):
             self._close()
             self._crew.close()
             self._ended = True
+
+    def _is_ours(self) -> bool:
+        """Whether this process opened it; a forked copy has nothing of it to close."""
+        return True
 
     @abstractmethod
     def _close(self) -> None:
@@ -570,3 +615,8 @@ class Session(ABC):
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
         return f"<{type(self).__name__}, {state}, nodes {self.nodes}>"
+
+
+def _is_usable(session: weakref.ref[Session], node: str) -> bool:
+    alive = session()
+    return alive is None or alive._usable(node)

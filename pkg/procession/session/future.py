@@ -30,13 +30,24 @@ class RunFuture(Future[Any]):
         self._call_off = call_off
         self._withdrawn = withdrawn
         self._under_way = False
-        self.has_callbacks = False
-        """Whether somebody else's functions are called when it is done."""
+        self._has_callbacks = False
+        self._first: Callable[[], object] = _nothing
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """See `concurrent.futures.Future.add_done_callback`."""
-        self.has_callbacks = True
+        self._has_callbacks = True
+        self._first()
         super().add_done_callback(fn)
+
+    def before_callbacks(self, first: Callable[[], object]) -> None:
+        """Have this done before callbacks are called, if there are any: once or more."""
+        self._first = first
+        if self._has_callbacks:
+            first()
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return text.replace("state=pending", "state=running", 1) if self.running() else text
 
     def running(self) -> bool:
         """Whether it has begun and not ended."""
@@ -49,6 +60,7 @@ class RunFuture(Future[Any]):
         if not (self._call_off(self) and super().cancel()):
             return False
         self._withdrawn(self)
+        self._forget()
         return True
 
     def begin(self) -> bool:
@@ -59,9 +71,21 @@ class RunFuture(Future[Any]):
     def end(self, result: Any, error: BaseException | None) -> None:
         """It has ended: with a result, or an error."""
         # Tells those that wait for several futures of a cancellation, too.
-        if not self.set_running_or_notify_cancel():
-            return
-        if error is None:
-            self.set_result(result)
-        else:
-            self.set_exception(error)
+        if self.set_running_or_notify_cancel():
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Whoever keeps the future for its result keeps nothing else alive."""
+        self._call_off, self._withdrawn, self._first = _too_late, _too_late, _nothing
+
+
+def _nothing() -> None:
+    pass
+
+
+def _too_late(future: RunFuture) -> bool:
+    return False

@@ -81,9 +81,14 @@ class Lines:
     """The lines of all nodes of one session. Safe to use from several threads.
 
     What changes them can be done again from the beginning when Ctrl-C has interrupted it.
+
+    Args:
+        usable: Whether a node can do anything. One that cannot gets no turn that would do with
+            another node; left out, all can.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, usable: Callable[[str], bool] = lambda node: True) -> None:
+        self._usable = usable
         self._lock = threading.RLock()
         self._inside = False
         self._lines: dict[str, deque[Turn]] = {}
@@ -130,7 +135,7 @@ class Lines:
         """Whether it can begin."""
         lines = self._lines
         if turn.anywhere:
-            for node in turn.nodes:
+            for node in self._candidates(turn):
                 if not lines.get(node):
                     turn.nodes = (node,)
                     break
@@ -153,8 +158,8 @@ class Lines:
         """Give up a turn, wherever it stands. Nothing happens for one that has none."""
         with self._lock:
             if turn.anywhere and turn in self._anywhere:
+                # It may have a place by now, if Ctrl-C came in between.
                 self._anywhere.remove(turn)
-                return
             waiting = False
             for node in turn.nodes:
                 line = self._lines.get(node)
@@ -175,7 +180,7 @@ class Lines:
                 continue
             if not line:
                 for turn in self._anywhere:
-                    if node in turn.nodes:
+                    if node in self._candidates(turn):
                         turn.nodes = (node,)
                         line.append(turn)
                         self._anywhere.remove(turn)
@@ -186,6 +191,10 @@ class Lines:
             if turn not in self.running and all(self._lines[n][0] is turn for n in turn.nodes):
                 turn.wake()
                 self.running.add(turn)
+
+    def _candidates(self, turn: Turn) -> Sequence[str]:
+        """The nodes for a turn at one of them. When none of them is usable it may learn that."""
+        return [node for node in turn.nodes if self._usable(node)] or turn.nodes
 
     def withdraw(self, turn: Turn) -> bool:
         """Give up a turn if it has not begun; whether it had not."""

@@ -69,13 +69,13 @@ class LocalSession(Session):
         return _LINE
 
     def _enter(self, turn: Turn) -> None:
-        # A run is not kept waiting for itself.
-        if _running.get() is not self:
+        # A run is not kept waiting for itself. What it begins beside it waits for its end.
+        if turn.begin is not None or _running.get() is not self:
             super()._enter(turn)
 
     def _known(self, nodes: Sequence[str | Node]) -> Sequence[str]:
-        for node in nodes:
-            self._runs.setdefault(str(node), 0)
+        for name in super()._known(nodes):
+            self._runs.setdefault(name, 0)
         return _LINE
 
     def _call(

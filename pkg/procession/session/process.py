@@ -17,7 +17,7 @@ import psutil
 
 from procession.blobs.shared import MINIMUM
 from procession.blobs.unfinished import Unfinished
-from procession.cluster import calls, inside
+from procession.cluster import calls, inside, placement
 from procession.cluster.launch import resolve_method
 from procession.cluster.logs import LogPump
 from procession.cluster.node import NodeHandle
@@ -102,7 +102,7 @@ class ProcessSession(Session):
         self._properties: dict[str, NodeProperties] = {}
         """What was said of nodes on which functions are to be called."""
         # Also for a session that is dropped without a word, and at the interpreter's end.
-        self._end = weakref.finalize(self, self._supervisor.close)
+        self._end = weakref.finalize(self, self._supervisor.close, orderly=False)
         # By identity: a weak dictionary would take as long to look into as all the rest.
         self._supervisor.tidy = partial(_tidy, weakref.ref(self))
         self._plans: dict[int, tuple[weakref.ref[CompiledRunnable], Plan]] = {}
@@ -180,10 +180,14 @@ class ProcessSession(Session):
         return plan
 
     def _known(self, nodes: Sequence[str | Node]) -> Sequence[str]:
+        names = super()._known(nodes)
         for node in nodes:
             if isinstance(node, Node) and node.properties:
-                self._properties[str(node)] = node.properties
-        return super()._known(nodes)
+                # At once, so that what cannot be had is not remembered.
+                placement.check(str(node), node.properties)
+                known = self._properties.get(str(node), NodeProperties())
+                self._properties[str(node)] = known.merged(node.properties)
+        return names
 
     def _call(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -205,6 +209,10 @@ class ProcessSession(Session):
 
         return job
 
+    def _usable(self, node: str) -> bool:
+        handle = self._supervisor.nodes.get(node)
+        return handle is None or handle.dead is None
+
     def _said_of(self, node: str) -> dict[str, NodeProperties]:
         return {node: self._properties[node]} if node in self._properties else {}
 
@@ -214,8 +222,10 @@ class ProcessSession(Session):
         try:
             self._lines.enter(turn, timeout=0)
             handle = self._supervisor.nodes.get(node)
-            if turn not in self._lines.running or handle is None:
-                return handle is None
+            if handle is None:
+                return True
+            if turn not in self._lines.running or handle.needs_settling():
+                return handle.dead is not None or handle.closed
             handle.tidy()
             return True
         finally:
@@ -255,9 +265,10 @@ class ProcessSession(Session):
                 f"this session belongs to process {self._pid}; a forked copy of that cannot use it"
             )
 
+    def _is_ours(self) -> bool:
+        return os.getpid() == self._pid
+
     def _close(self) -> None:
-        if os.getpid() != self._pid:
-            return  # the workers are the original's
         # A run in another thread is called off; if it will not stop, its workers are ended.
         self._supervisor.end()
         if self._lines.in_turn() or not self._lines.empty(STOP_WITHIN):

@@ -76,7 +76,10 @@ def main(arguments: Sequence[str]) -> int:
         wanted = peers.chosen(options.peers)
         if options.plot:
             plot.check()
-    except (ValueError, ModuleNotFoundError) as error:
+        for file in filter(None, (options.json, options.plot)):
+            # Not when all has been measured.
+            file.touch()
+    except (ValueError, ModuleNotFoundError, OSError) as error:
         found.error(str(error))
     here, missing = peers.split(wanted)
     machine = report.machine(here)

@@ -1,4 +1,4 @@
-"""`--plot`: the table as bars, on scales that grow by factors of ten."""
+"""`--plot`: the table as points, on scales that grow by factors of ten."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.case import Result
 from bench.report import shown, title
 
+UNITS = {"seconds": "seconds", "rate": "per second", "bytes": "bytes"}
 COLOURS = {"ours": "#1f5f99", "limit": "#7a9a3c", "other": "#b8b8b8"}
 
 
@@ -30,7 +31,7 @@ def plot(results: Sequence[Result], file: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     bars = [len(result.figures) for result in results]
     figure, charts = pyplot.subplots(
@@ -48,16 +49,23 @@ def plot(results: Sequence[Result], file: Path) -> None:
             "ours" if ask.side == "procession" else "limit" if ask.limit else "other"
             for ask in asks
         ]
-        chart.barh(range(len(names)), values, color=[COLOURS[kind] for kind in kinds])
+        # No bars: on a scale without a zero their lengths would mean nothing.
+        chart.scatter(
+            values, range(len(names)), c=[COLOURS[kind] for kind in kinds], s=45, zorder=3
+        )
+        chart.grid(axis="y", color="#e6e6e6")
+        chart.set_xlabel(UNITS[result.case.unit], fontsize=8)
+        chart.set_ylim(-0.7, len(names) - 0.3)
         chart.set_yticks(range(len(names)), [title(result, name) for name in names])
         chart.set_xscale("log")
         chart.set_xlim(min(values) / 2, max(values) * 4)
+        chart.xaxis.set_minor_formatter(ticker.NullFormatter())
         chart.set_title(result.case.what, loc="left", fontsize=10)
         chart.tick_params(labelsize=8)
         for place, value in enumerate(values):
             text = shown(value, result.case.unit)
             chart.annotate(
-                text, (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8
+                text, (value, place), (6, 0), textcoords="offset points", va="center", fontsize=8
             )
         for goal in result.case.goals:
             if goal.against is None or goal.against not in result.figures:
@@ -65,6 +73,8 @@ def plot(results: Sequence[Result], file: Path) -> None:
             else:
                 limit = goal.bound * result.median(goal.against)
             if limit is not None:
-                chart.axvline(limit, color="#c03020", linestyle="--", linewidth=1)
+                line = chart.axvline(limit, color="#c03020", linestyle="--", linewidth=1)
+                line.set_label("goal")
+                chart.legend(handles=[line], loc="lower right", fontsize=8)
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
