@@ -73,11 +73,12 @@ from procession.graph.task import (
     final_output,
 )
 from procession.operators import operator
-from procession.session.base import NodeStats, Session
+from procession.session.base import Session
 from procession.session.executor import ProcessExecutor
 from procession.session.inference import infer_shapes_and_types
 from procession.session.local import LocalSession
 from procession.session.process import ProcessSession
+from procession.session.stats import NodeStats
 from procession.session.workspace import Workspace
 from procession.version import __version__
 

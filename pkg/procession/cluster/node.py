@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +23,8 @@ from procession.blobs.blob import as_value, is_tensor
 from procession.blobs.segment import Segment
 from procession.blobs.shared import MINIMUM
 from procession.blobs.unfinished import Unfinished
-from procession.cluster import board, calls, protocol
-from procession.cluster.board import BOARD_SIZE, Board, task_word
+from procession.cluster import board, calls, death, protocol
+from procession.cluster.board import BOARD_SIZE, Board
 from procession.cluster.channel import (
     Channel,
     Ears,
@@ -502,10 +501,10 @@ class NodeHandle:
             raise self._death("said what is no message, and was killed") from None
         except EndOfChannel:
             self.check_not_closed()
-            death = self._death()
+            died = self._death()
             if self.ending:
                 raise SessionClosedError("the run was called off: the session was closed") from None
-            raise death from None
+            raise died from None
         except OutOfTime:
             self.late = True
             self.kill()
@@ -553,30 +552,12 @@ class NodeHandle:
         if not self.process.join(5):
             self.kill()
             how = how or "closed its connection and was killed"
-        code = self.process.exitcode()
-        name = _signal_name(code)
-        task, operator, doing = self._was_doing()
+        code, doing = self.process.exitcode(), self._was_doing()
         self._finish_logs()
         printed = [] if self._logs is None else self._logs.last_lines(self.name)
         if how is None and self.process.lost:
             code, how = None, "was lost, because its fork server ended"
-        if how is not None:
-            text = f"node {self.name!r} (process {self.pid}) {how}{doing}"
-        else:
-            how = f"ended with exit code {code}" if name is None else f"was killed by {name}"
-            text = f"node {self.name!r} (process {self.pid}) {how}{doing}"
-            text += "\n  " + _likely_cause(name, self._ready)
-        if printed:
-            text += "\n  it printed last:" + "".join(f"\n    {line}" for line in printed)
-        details = {
-            "node": self.name,
-            "pid": self.pid,
-            "exitcode": code,
-            "signal": name,
-            "task": task,
-            "operator": operator,
-            "printed": tuple(printed),
-        }
+        text, details = death.describe(self.name, self.pid, code, how, doing, printed, self._ready)
         self.dead = (text, details)
         self._owed = False
         self.names.clear()
@@ -585,28 +566,14 @@ class NodeHandle:
         self._drop_memory()
         return NodeDiedError(text, **details)
 
-    def _was_doing(self) -> tuple[str | None, str | None, str]:
+    def _was_doing(self) -> death.Doing:
         if not self._ready:
             return None, None, " before it was ready"
         if not self._running:
             return None, None, ""
         if self._program is None:
             return None, None, f"\n  in function {self._function}"
-        if self._words[board.RUN] != self._run:
-            return None, None, " before the run began"
-        found = []
-        for index, task in enumerate(self._program.all_tasks):
-            operation = self._program.operation(self._words[task_word(index)])
-            if operation is not None:
-                found.append((task.name, operation))
-        if not found:
-            return None, None, ", between operators"
-        text = ""
-        for name, operation in found:
-            text += f"\n  in task {name!r}, operator {operation} of net {operation.net!r}"
-            if operation.source:
-                text += f"\n  added at {operation.source}"
-        return found[0][0], found[0][1].type, text
+        return death.in_program(self._program, self._run, self._words)
 
     def stop(self, deadline: float) -> None:
         """Tell the worker to end, once it has answered what it was asked before."""
@@ -656,24 +623,3 @@ def listen(
         for handle in handles.values():
             handle.check_not_closed()
         raise
-
-
-def _signal_name(code: int | None) -> str | None:
-    if code is None or code >= 0:
-        return None
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
-
-
-def _likely_cause(signal_name: str | None, ready: bool) -> str:
-    if signal_name == "SIGKILL":
-        return "likely: somebody killed it, or the kernel did because memory ran out"
-    if signal_name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"):
-        return "likely: a crash in native code that it called"
-    if signal_name is not None:
-        return "likely: somebody sent it that signal"
-    if not ready:
-        return "likely: it could not import what it needs; its standard error has more"
-    return "likely: something that it called ended the process"

@@ -8,7 +8,6 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, TypeVar
@@ -30,6 +29,7 @@ from procession.session.crew import Crew
 from procession.session.functions import map_calls
 from procession.session.future import RunFuture
 from procession.session.lines import Lines, Turn
+from procession.session.stats import NodeStats
 
 Self = TypeVar("Self", bound="Session")
 
@@ -45,53 +45,6 @@ def checked_timeout(seconds: float | None) -> float | None:
     if not isinstance(seconds, (int, float)) or not seconds > 0:
         raise ValueError(f"timeout is a number of seconds above 0, not {seconds!r}")
     return seconds
-
-
-@dataclass(frozen=True)
-class NodeStats(Mapping[str, Any]):
-    """What a node has used so far. Readable as attributes and as a mapping."""
-
-    pid: int
-    """The process it runs in."""
-    rss_bytes: int
-    """That process's resident memory."""
-    cpu_seconds: float
-    """User and system time of that process."""
-    shared_bytes: int
-    """Shared memory reserved for the node's blobs, used or pooled."""
-    runs: int
-    """Runs that the node completed."""
-    plan_bytes: int
-    """Bytes of plans shipped to it."""
-    bytes_sent: int = 0
-    """Bytes of all messages to it; tensors in shared memory are in none."""
-    bytes_received: int = 0
-    """Bytes of all messages from it."""
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in (field.name for field in fields(self)):
-            raise KeyError(name)
-        return getattr(self, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (field.name for field in fields(self))
-
-    def __len__(self) -> int:
-        return len(fields(self))
-
-
-def _taken(kept: list[Callable[[], object]]) -> Callable[[], object] | None:
-    """What a crew's thread has kept, for one of those that ask."""
-    try:
-        return kept.pop()
-    except IndexError:
-        return None
-
-
-def _hand_over(kept: list[Callable[[], object]], crew: Crew) -> None:
-    job = _taken(kept)
-    if job is not None:
-        crew.do(job)
 
 
 class Session(ABC):
@@ -620,3 +573,17 @@ class Session(ABC):
 def _is_usable(session: weakref.ref[Session], node: str) -> bool:
     alive = session()
     return alive is None or alive._usable(node)
+
+
+def _taken(kept: list[Callable[[], object]]) -> Callable[[], object] | None:
+    """What a crew's thread has kept, for one of those that ask."""
+    try:
+        return kept.pop()
+    except IndexError:
+        return None
+
+
+def _hand_over(kept: list[Callable[[], object]], crew: Crew) -> None:
+    job = _taken(kept)
+    if job is not None:
+        crew.do(job)

@@ -23,8 +23,9 @@ from procession.runtime.program import NodeProgram
 from procession.runtime.run import Failure
 from procession.runtime.threads import run_all
 from procession.runtime.workspace import Workspace, WorkspaceView, name_of, not_found
-from procession.session.base import NodeStats, Session
+from procession.session.base import Session
 from procession.session.lines import Turn
+from procession.session.stats import NodeStats
 
 _LINE = (LOCAL,)
 """The one line in which all runs of a LocalSession stand."""

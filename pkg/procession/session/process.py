@@ -29,8 +29,9 @@ from procession.errors import BlobNotFoundError, SessionClosedError
 from procession.graph.properties import NodeProperties
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, name_of, not_found
-from procession.session.base import NodeStats, Session
+from procession.session.base import Session
 from procession.session.lines import Turn
+from procession.session.stats import NodeStats
 from procession.session.workspace import Workspace
 
 
