@@ -637,7 +637,8 @@ class TestTheCoordinator:
         text = """
             worker = start("w", "crash", b"exit")
             worker.join(30)
-            print("the end")
+            # In one piece: `print` writes the line's end by itself, and lines may come in between.
+            sys.stdout.write("the end\\n")
         """
         with script(tmp_path, text) as process:
             out, err = process.communicate(timeout=DEADLINE)
