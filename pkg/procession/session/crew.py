@@ -24,6 +24,8 @@ class Crew:
         self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._free = 0
+        """Threads that wait for a job, less jobs that wait for a thread."""
+        self._threads = 0
         self._closed = False
         self._own = threading.local()
 
@@ -49,18 +51,30 @@ class Crew:
             free = self._free > 0
             if free:
                 self._free -= 1
+            else:
+                self._threads += 1
         if free:
             self._jobs.put(job)
-        else:
+            return
+        try:
             threading.Thread(
                 target=self._serve, args=([job],), name="procession-run", daemon=True
             ).start()
+        except RuntimeError:
+            # There can be no more; some versions of Python start none at the interpreter's end,
+            # while what was begun is waited for. Then whichever thread is free first does it.
+            with self._lock:
+                self._threads -= 1
+                if not self._threads:
+                    raise
+                self._free -= 1
+            self._jobs.put(job)
 
     def close(self) -> None:
         """Have no thread wait for jobs any more."""
         with self._lock:
             self._closed = True
-            free, self._free = self._free, 0
+            free, self._free = max(self._free, 0), 0
         for _ in range(free):
             self._jobs.put(None)
 
@@ -74,14 +88,16 @@ class Crew:
                 continue
             with self._lock:
                 if self._closed:
+                    self._threads -= 1
                     return
                 self._free += 1
             try:
                 job = self._jobs.get(timeout=IDLE_FOR)
             except queue.Empty:
                 with self._lock:
-                    if self._free:
+                    if self._free > 0:
                         self._free -= 1
+                        self._threads -= 1
                         return
                 # Somebody has counted on this thread a moment ago.
                 job = self._jobs.get()
