@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import procession
-from procession.blobs import segment, snapshot
+from procession.blobs import owner, segment, snapshot
 from procession.blobs.segment import PREFIX, Segment, available
 from procession.errors import OutOfSharedMemoryError
 
@@ -90,13 +90,23 @@ def test_names_are_random_and_tell_the_process(made: Any) -> None:
     names = [made().name for _ in range(20)]
     assert len(set(names)) == 20
     for name in names:
-        match = re.fullmatch(rf"{PREFIX}{os.getpid()}-([\w-]+)", name)
+        match = re.fullmatch(rf"{re.escape(owner.prefix())}[\w.]{{4}}-([\w.]+)", name)
         assert match
-        # 64 random bits, and no longer than a system with short names allows.
+        # 64 random bits.
         assert len(match[1]) == 11
-        assert len(name) < 31
+    assert owner.prefix().startswith(f"{PREFIX}{os.getpid()}-")
     # Unlike neighbours: no position has the same character in all of them.
     assert all(len(set(column)) > 1 for column in zip(*(n[-11:] for n in names), strict=True))
+
+
+def test_where_there_is_no_directory_names_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS, where a name has 31 characters at most, the slash before it among them."""
+    monkeypatch.setattr(owner, "DIRECTORY", "/does/not/exist")
+    name = owner.new_name()
+    assert re.fullmatch(rf"{PREFIX}{os.getpid()}-[\w.]{{11}}", name)
+    assert len(name) < 31
+    owner.forget(name)
+    assert owner.sweep() == owner.survey() == []
 
 
 @linux
@@ -290,7 +300,7 @@ def test_the_kernel_has_the_last_word(made: Any, monkeypatch: pytest.MonkeyPatch
     ("failure", "raised", "text"),
     [
         (OSError(errno.ENOSPC, "full"), OutOfSharedMemoryError, "shared memory is full"),
-        (OSError(errno.ENOMEM, "none"), OutOfSharedMemoryError, "shared memory is full"),
+        (OSError(errno.ENOMEM, "none"), OutOfSharedMemoryError, "max_map_count"),
         (OSError(errno.EMFILE, "many"), OutOfSharedMemoryError, os.strerror(errno.EMFILE)),
         (KeyboardInterrupt("now"), KeyboardInterrupt, "now"),
     ],
