@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import procession
-from procession.cluster import forkserver, launch
+from procession.cluster import forkserver, handover, launch
 from procession.cluster.launch import METHODS, UNKNOWN_EXITCODE, WorkerProcess, start_worker
 
 HERE = Path(__file__).parent
@@ -141,6 +141,35 @@ class TestMethods:
             start_worker("targets", b"")
 
 
+class TestStart:
+    def test_an_interpreter_that_ends_at_once(self, start, monkeypatch) -> None:
+        monkeypatch.setattr(handover, "get_executable", lambda: "/bin/false")
+        with pytest.raises(RuntimeError, match="new interpreter ended"):
+            start("echo", method="spawn")
+
+    def test_an_interpreter_that_does_not_begin(self, monkeypatch, tmp_path) -> None:
+        path = tmp_path / "python"
+        path.write_text("#!/bin/sh\nexec sleep 1000\n")
+        path.chmod(0o700)
+        monkeypatch.setattr(handover, "get_executable", lambda: str(path))
+        before = files()
+        with pytest.raises(TimeoutError, match="too long"):
+            start_worker("targets:echo", b"", method="spawn", timeout=0.1)
+        assert files() - before == set()
+
+    @pytest.mark.skipif("forkserver" not in METHODS, reason="not on this system")
+    def test_a_server_that_stands_still(self, start) -> None:
+        server = forkserver.running_server().pid
+        os.kill(server, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimeoutError, match="too long"):
+                start_worker("targets:echo", b"", method="forkserver", timeout=0.1)
+        finally:
+            os.kill(server, signal.SIGCONT)
+        # That one is forked, and given up, before this one.
+        assert receive(start("echo", b"next", "forkserver")) == b"next"
+
+
 class TestConversation:
     def test_echo(self, start, method) -> None:
         worker = start("echo", b"argument", method)
@@ -248,22 +277,18 @@ class TestEnd:
     def test_a_worker_ends_with_its_connection(self, start, method) -> None:
         worker = start("share_the_connection", method=method)
         child = psutil.Process(receive(worker))
-        try:
-            # Unread, and that changes nothing.
-            worker.connection.send("a message")
-            worker.connection.close()
-            assert code(worker) == 1
-            assert child.is_running()
-        finally:
-            child.kill()
-            psutil.wait_procs([child], DEADLINE)
+        # Unread, and that changes nothing. Neither does the child, which holds the other end, too.
+        worker.connection.send("a message")
+        worker.connection.close()
+        assert code(worker) == 1
+        assert all_gone([child])
 
     def test_a_connection_that_nobody_holds_stays(self, start, method) -> None:
         assert code(start("drop_the_connection", method=method)) == 7
 
     @linux
-    def test_the_server_ends_a_worker_that_lets_no_thread_run(self, start) -> None:
-        worker = start("busy", b"holding the GIL", "forkserver")
+    def test_its_keeper_ends_a_worker_that_lets_no_thread_run(self, start, method) -> None:
+        worker = start("busy", b"holding the GIL", method)
         receive(worker)
         process = psutil.Process(worker.pid)
         worker.close()
@@ -305,7 +330,7 @@ class TestWhatArrives:
         assert Path(seen["found"]).resolve() == (tmp_path / "unheard_of.py").resolve()
         assert seen["null"][0]
         assert seen["stdin"] == ""
-        assert (seen["group"] == os.getpgrp()) is (method == "spawn")
+        assert seen["group"] == worker.pid
 
     @linux
     def test_no_file_of_others(self, start, method) -> None:
@@ -426,8 +451,8 @@ class TestDeathOfTheCoordinator:
     def test_killed_while_workers_are_busy(self, forked_copy, tmp_path) -> None:
         text = f"""
             import json, os, sys
-            jobs = [(method, work) for method in METHODS for work in (b"loop", b"sleep")]
-            jobs.append(("forkserver", b"holding the GIL"))
+            works = (b"loop", b"sleep", b"holding the GIL")
+            jobs = [(method, work) for method in METHODS for work in works]
             workers = [start_worker("targets:busy", work, method=m) for m, work in jobs]
             for worker in workers:
                 assert worker.connection.recv() == "ready"

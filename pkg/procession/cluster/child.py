@@ -1,7 +1,7 @@
 """A worker process from its birth to the first line of its own code, and its end.
 
 - `spawned` is called in a new interpreter, which has the right environment, working
-  directory and standard files already;
+  directory and standard files already, and has left its keeper behind (see `keeper.spawn`);
 - `forked` is called in a copy of the fork server, where all of that has to be put right.
 
 From there on they are the same: the target is called, and the process ends with it.

@@ -16,11 +16,11 @@ worker there is another pair, `control`: the coordinator keeps one end and passe
     server -> coordinator   on control: the worker's pid, and with it a pidfd where there
                             are any; or minus an errno when the worker could not be forked
     server -> coordinator   on control: the worker's exit code, when it has been reaped;
-                            then the server closes it
+                            the server closes it when all that the worker started is gone, too
 
 Numbers are eight bytes. A request is one byte so that it is sent entirely or not at all,
 whatever interrupts the coordinator; the server reads nothing else, so it never waits for
-anybody.
+anybody. What goes over a control is the same for workers that are spawned (see `keeper`).
 
 Who holds which file
 --------------------
@@ -33,17 +33,23 @@ Who holds which file
 Who dies
 --------
 
-    a worker         The server reaps it, and sends the code. The pid is free by then.
+    a worker         The server reaps it, and sends the code. The pid is free by then. It then ends
+                     what the worker has started: by SIGTERM, and by SIGKILL `keeper.GRACE` later.
     the coordinator  Each connection hangs up, and a thread of each worker ends it.
-                     `requests` reaches its end as well: the server kills all workers (one
-                     may sit in C code that lets no thread run), reaps them, unlinks the
-                     coordinator's segments if its resource tracker does not, and ends.
+                     `requests` reaches its end as well: the server kills all workers (one may sit
+                     in C code that lets no thread run, or be stopped), reaps them, ends what they
+                     have started, unlinks the coordinator's segments if its resource tracker does
+                     not, and ends.
                      It is in a session of its own, so that it is not killed with the
                      coordinator's process group.
                      A request half made is dropped: its control is at its end, see next.
-    control closes   The coordinator has given this worker up: the server kills it.
-    the server       Its ends of all controls are closed: the coordinator reads an end
-                     without an exit code, kills that worker, and calls its code unknown.
+    control closes   The coordinator has given this worker up: the server kills it, and ends what it
+                     has started.
+    the server       The system kills its workers, whatever they are doing. Its ends of all controls
+                     are closed: the coordinator reads an end without an exit code, and calls the
+                     code unknown. What those workers have started is nobody's then, and stays. But
+                     SIGTERM and SIGHUP do not kill the server: it does as if the coordinator had
+                     died, and ends.
                      A request that got no answer is made once more, to a new server and
                      with new files: the first may have forked before it died.
 """
@@ -57,20 +63,21 @@ import gc
 import importlib
 import os
 import select
-import selectors
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from procession.blobs import segment
+from procession.blobs import owner
 from procession.cluster import blas, child, handover
+from procession.cluster.keeper import NO_SIGNAL, Keeper, send_number
 
-CLEAN_UP_AFTER = 2.0
+ENDING = 2.0
+"""Seconds that a coordinator has to end which has hung up."""
+TRACKER_FIRST = 0.3
 """Seconds that a dead coordinator's resource tracker has to unlink what the coordinator left."""
 PRELOAD = ("numpy", "numpy.ma", "numpy.random", "cloudpickle", "procession.cluster.worker")
 
@@ -82,11 +89,16 @@ starting = threading.RLock()
 # ---- in the coordinator
 
 
+def about_us() -> dict[str, Any]:
+    """What a keeper has to know of this process, to clean up after it."""
+    return {"coordinator": os.getpid(), "owner": owner.prefix()}
+
+
 class Server:
     """The coordinator's end of one fork server."""
 
     def __init__(self) -> None:
-        description = handover.describe(f"{__name__}:serve", {}) | {"coordinator": os.getpid()}
+        description = handover.describe(f"{__name__}:serve", {}) | about_us()
         with contextlib.ExitStack() as theirs, handover.standard_files():
             packed = handover.pack(description, "\n".join(PRELOAD).encode())
             theirs.callback(os.close, packed)
@@ -125,7 +137,7 @@ class Server:
                 self._requests,
                 [b"+"],
                 [control.fileno(), packed, connection, stdout, stderr],
-                handover.NO_SIGNAL,
+                NO_SIGNAL,
             )
 
     def ended(self, timeout: float = 0) -> bool:
@@ -192,13 +204,6 @@ os.register_at_fork(
 
 def serve(requests_fd: int, description: Mapping[str, Any], preload: bytes) -> NoReturn:
     """Be the fork server. `description` has done its work: sys.path is set."""
-    wakeup, wakeup_write = os.pipe()
-    for fd in (wakeup, wakeup_write):
-        os.set_blocking(fd, False)
-    signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGINT})
     os.set_inheritable(requests_fd, False)
     # No collection here, and none that touches our objects in the workers: the pages that
     # they lie in stay shared.
@@ -210,114 +215,57 @@ def serve(requests_fd: int, description: Mapping[str, Any], preload: bytes) -> N
     blas.blas_threads()  # looks up the library, once for all workers
     # Each worker has to forget what was in these directories. It is cheaper done once.
     sys.path_importer_cache.clear()
+    keeper = Keeper()
+    requests = socket.socket(fileno=requests_fd)
+    keeper.watch(requests_fd)
     gc.freeze()
-    workers = _Workers(requests_fd, wakeup, wakeup_write)
     try:
-        while workers.serve_some():
-            pass
+        while not keeper.stopped:
+            if keeper.wait() and not _serve_request(requests, keeper):
+                break
     finally:
-        workers.kill_all()
-        _clean_up_after(description["coordinator"])
+        requests.close()
+        keeper.end_all()
+        # Who was asked to end leaves a living coordinator its segments.
+        if not keeper.stopped or os.getppid() != description["coordinator"]:
+            clean_up(requests_fd, description, preload)
     os._exit(0)
 
 
-def _clean_up_after(coordinator: int) -> None:
+def _serve_request(requests: socket.socket, keeper: Keeper) -> bool:
+    """Fork a worker; False when the coordinator is gone."""
+    data, fds, _, _ = socket.recv_fds(requests, 1, 5, handover.CLOSE_ON_EXEC)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    if fds:
+        control = socket.socket(fileno=fds[0])
+        if len(fds) < 5:
+            # The rest went over our limit of open files.
+            send_number(control, -errno.EMFILE)
+            control.close()
+        elif keeper.fork(control) == 0:
+            requests.close()
+            gc.enable()
+            child.forked(*fds[1:])
+        for fd in fds[1:]:
+            os.close(fd)
+    return bool(data)
+
+
+def clean_up(fd: int, description: Mapping[str, Any], argument: bytes) -> None:
+    """A keeper's last deed for a coordinator that died."""
+    _clean_up_after(description["coordinator"], description["owner"])
+
+
+def _clean_up_after(coordinator: int, prefix: str) -> None:
     """Unlink the segments that a coordinator left which is dead, and its resource tracker, too."""
-    deadline = time.monotonic() + CLEAN_UP_AFTER
     # A coordinator that lives unlinks its own, and so does a tracker that does.
-    while segment.left_by(coordinator) and os.getppid() == coordinator:
+    deadline = time.monotonic() + ENDING
+    while owner.left_by(prefix) and os.getppid() == coordinator:
         if time.monotonic() > deadline:
             return
-        select.select([], [], [], 0.05)
-    while segment.left_by(coordinator) and time.monotonic() < deadline:
-        select.select([], [], [], 0.05)
-    segment.unlink_left_by(coordinator)
-
-
-class _Workers:
-    """The server's children, by pid, and the files of the server."""
-
-    def __init__(self, requests: int, wakeup: int, wakeup_write: int) -> None:
-        self._controls: dict[int, socket.socket] = {}
-        self._requests = socket.socket(fileno=requests)
-        self._wakeup = wakeup
-        self._files = (wakeup, wakeup_write)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._requests, selectors.EVENT_READ)
-        self._selector.register(wakeup, selectors.EVENT_READ)
-
-    def serve_some(self) -> bool:
-        """Wait until something happens, and see to it. False when the coordinator is gone."""
-        for key, _ in self._selector.select():
-            if key.fileobj is self._requests:
-                if not self._serve_request():
-                    return False
-            elif key.fileobj == self._wakeup:
-                # A signal each; what they announce may be fewer or more than that.
-                os.read(self._wakeup, 4096)
-                self._reap()
-            elif key.data in self._controls:
-                # The coordinator sends nothing: this is the end. It wants that worker gone.
-                self._selector.unregister(key.fileobj)
-                os.kill(key.data, signal.SIGKILL)
-        return True
-
-    def _serve_request(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._requests, 1, 5, handover.CLOSE_ON_EXEC)
-        for fd in fds:
-            os.set_inheritable(fd, False)
-        if fds:
-            control = socket.socket(fileno=fds[0])
-            if len(fds) == 5:
-                self._fork(control, fds[1:])
-            else:
-                # The rest went over our limit of open files.
-                handover.send_number(control, -errno.EMFILE)
-                control.close()
-            for fd in fds[1:]:
-                os.close(fd)
-        return bool(data)
-
-    def _fork(self, control: socket.socket, fds: Sequence[int]) -> None:
-        try:
-            pid = os.fork()
-        except OSError as error:
-            handover.send_number(control, -(error.errno or errno.EAGAIN))
-            control.close()
-            return
-        if pid == 0:
-            self._leave(control)
-            child.forked(*fds)
-        self._controls[pid] = control
-        self._selector.register(control, selectors.EVENT_READ, pid)
-        handover.send_pid(control, pid)
-
-    def _leave(self, control: socket.socket) -> None:
-        """In a new worker: close all that is the server's, and be no server."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._selector.close()
-        for server_socket in (self._requests, control, *self._controls.values()):
-            server_socket.close()
-        for fd in self._files:
-            os.close(fd)
-        gc.enable()
-
-    def _reap(self, options: int = os.WNOHANG) -> None:
-        while self._controls:
-            pid, status = os.waitpid(-1, options)
-            if pid == 0:
-                return
-            # None: a process that a preloaded module started.
-            control = self._controls.pop(pid, None)
-            if control is not None:
-                if control in self._selector.get_map():
-                    self._selector.unregister(control)
-                handover.send_number(control, os.waitstatus_to_exitcode(status))
-                control.close()
-
-    def kill_all(self) -> None:
-        """Kill every worker, and wait until they are gone."""
-        for pid in self._controls:
-            os.kill(pid, signal.SIGKILL)
-        self._reap(options=0)
+        select.select([], [], [], 0.02)
+    deadline = time.monotonic() + TRACKER_FIRST
+    while owner.left_by(prefix) and time.monotonic() < deadline:
+        select.select([], [], [], 0.02)
+    owner.sweep(prefix)

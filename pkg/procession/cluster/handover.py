@@ -6,7 +6,7 @@ bytes, into an anonymous file, from which the process reads it as the very first
 anybody to read.
 
 What comes back on a worker's control socket are two numbers: its pid, and when it has
-ended its exit code (see `forkserver`).
+ended its exit code (see `forkserver`; they are sent by `keeper`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ import multiprocessing
 import os
 import signal
 import socket
-import struct
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib.abc import InspectLoader
 from multiprocessing.spawn import get_executable
+from types import CodeType
 from typing import Any, TextIO
 
-_NUMBER = struct.Struct("=q")
+from procession.blobs import segment
+from procession.cluster import keeper
+from procession.cluster.keeper import NUMBER
 
-# A coordinator may have given SIGPIPE back its default, which is death.
-NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
 PIPED = ("utf-8", "backslashreplace")
 """Encoding and error handler of text that a worker writes to a pipe of ours (see `logs`)."""
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -71,13 +73,16 @@ def pack(description: Mapping[str, Any], argument: bytes = b"") -> int:
         with tempfile.TemporaryFile() as nameless:
             fd = os.dup(nameless.fileno())
     try:
+        # marshal, because a child can read it before it has a sys.path to import from.
+        described = marshal.dumps(dict(description))
         with open(fd, "wb", closefd=False) as file:
-            # marshal, because a child can read it before it has a sys.path to import from.
-            file.write(marshal.dumps(dict(description)))
+            file.write(described)
             file.write(argument)
         os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
+    except BaseException as error:
         os.close(fd)
+        if isinstance(error, OSError) and error.errno in segment.NO_ROOM:
+            raise segment.refusal(len(described) + len(argument), error) from error
         raise
     return fd
 
@@ -88,20 +93,58 @@ def unpack(fd: int) -> tuple[dict[str, Any], bytes]:
         return marshal.load(file), file.read()
 
 
-def command(function: str, packed: int, *fds: int) -> list[str]:
+def command(function: str, packed: int, fd: int) -> list[str]:
     """The command line of a new interpreter that calls `function` of the package.
 
-    It is called with the numbers in `fds` and with what was packed.
+    It is called with the number `fd` and with what was packed.
     """
+    return _command(packed, _call(function, fd))
+
+
+def command_to_divide(function: str, packed: int, fd: int, control: int, last: str) -> list[str]:
+    """The same, but the interpreter divides itself first: into a keeper, and who calls `function`.
+
+    See `keeper.spawn`; the keeper calls `last` at its end, with the same, if there is need to.
+    """
+    return _command(
+        packed,
+        # Without the package around it, which takes long to import.
+        "keeper = {'__name__': 'keeper'}",
+        "exec(description['keeper'], keeper)",
+        f"about = {control}, {fd}, description['coordinator'], description['owner']",
+        "worker = keeper['spawn'](*about)",
+        "del keeper, about, description['keeper']",
+        f"if worker: {_call(function, fd)}",
+        f"else: {_call(last, fd)}",
+    )
+
+
+def _call(function: str, fd: int) -> str:
     module, _, name = function.rpartition(".")
-    # sys and marshal are built in: nothing is imported before sys.path is right.
-    code = (
-        f"import marshal, sys; file = open({packed}, 'rb'); description = marshal.load(file); "
-        "argument = file.read(); file.close(); sys.path[:] = description['path']; "
-        f"from {module} import {name}; "
-        f"{name}({''.join(f'{fd}, ' for fd in fds)}description, argument)"
+    return f"from {module} import {name}; {name}({fd}, description, argument)"
+
+
+def _command(packed: int, *lines: str) -> list[str]:
+    code = "\n".join(
+        (
+            # sys and marshal are built in: nothing is imported before sys.path is right.
+            f"import marshal, sys; file = open({packed}, 'rb'); description = marshal.load(file)",
+            "argument = file.read(); file.close(); sys.path[:] = description['path']",
+            *lines,
+        )
     )
     return [os.fsdecode(get_executable()), *interpreter_flags(), "-c", code]
+
+
+@lru_cache(maxsize=1)
+def keeper_code() -> CodeType:
+    """What `keeper.py` says, for an interpreter that has not imported it."""
+    assert keeper.__spec__ is not None
+    loader = keeper.__spec__.loader
+    assert isinstance(loader, InspectLoader)
+    code = loader.get_code(keeper.__name__)
+    assert code is not None
+    return code
 
 
 def interpreter_flags() -> list[str]:
@@ -165,26 +208,9 @@ def interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def send_number(control: socket.socket, number: int, *fds: int) -> None:
-    """Send a pid or an exit code; a coordinator that is gone, or has given up, is all right."""
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        socket.send_fds(control, [_NUMBER.pack(number)], fds, NO_SIGNAL)
-
-
-def send_pid(control: socket.socket, pid: int) -> None:
-    """Send the pid of a process of ours, not reaped yet, so that the number is its own."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        send_number(control, pid)  # another system, an old kernel, or a sandbox
-    else:
-        send_number(control, pid, pidfd)
-        os.close(pidfd)
-
-
 def receive_pid(control: socket.socket) -> tuple[int | None, list[int]]:
     """What `send_pid` sent. The pid is None when there is none, and none will come."""
-    data, fds, _, _ = socket.recv_fds(control, _NUMBER.size, 1, CLOSE_ON_EXEC)
+    data, fds, _, _ = socket.recv_fds(control, NUMBER.size, 1, CLOSE_ON_EXEC)
     for fd in fds:
         os.set_inheritable(fd, False)
     return _number(data), fds
@@ -192,8 +218,8 @@ def receive_pid(control: socket.socket) -> tuple[int | None, list[int]]:
 
 def read_exitcode(control: socket.socket) -> int | None:
     """The exit code that was sent, or None when none will come. It can be read again."""
-    return _number(control.recv(_NUMBER.size, socket.MSG_PEEK))
+    return _number(control.recv(NUMBER.size, socket.MSG_PEEK))
 
 
 def _number(data: bytes) -> int | None:
-    return int(_NUMBER.unpack(data)[0]) if len(data) == _NUMBER.size else None
+    return int(NUMBER.unpack(data)[0]) if len(data) == NUMBER.size else None

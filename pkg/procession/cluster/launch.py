@@ -7,17 +7,24 @@
 In the worker, `main(connection, argument)` is called. The user's `__main__` is imported by
 neither, so scripts need no `if __name__ == "__main__"`.
 
-A worker's connection is its lifeline as well: the other end only the coordinator has. When the
+Either way the worker's parent is a *keeper* (see `keeper`): the fork server, or a process of its
+own. It sees how the worker ends, and then ends whatever the worker has started.
+
+A worker's connection is its lifeline: the other end only the coordinator has. When the
 coordinator dies, however that happens, the connection hangs up, and a thread of the worker,
-which waits for that and nothing else, ends the worker.
+which waits for that and nothing else, ends the worker. Its keeper's file hangs up as well, and the
+keeper kills a worker that lets no thread run, or is stopped. When the keeper dies, the system
+kills the worker.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -30,6 +37,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from procession.cluster import forkserver, handover
+from procession.cluster.keeper import GIVE_UP_AFTER
 from procession.errors import did_you_mean
 
 # macOS has system libraries that do not survive a fork, and may lose a file descriptor that
@@ -38,8 +46,8 @@ _CAN_FORK = hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.platform
 METHODS = ("forkserver", "spawn") if _CAN_FORK else ("spawn",)
 DEFAULT_METHOD = METHODS[0]
 
-# What `WorkerProcess.exitcode` gives when nobody saw how the worker ended, because the
-# fork server died before it. As in multiprocessing.
+# What `WorkerProcess.exitcode` gives when nobody saw how the worker ended, because its
+# keeper died before it. As in multiprocessing.
 UNKNOWN_EXITCODE = 255
 
 # Passes on to a started process: control, packed, connection.
@@ -51,9 +59,8 @@ class WorkerProcess:
 
     `pid` is its process id and `connection` our end of its connection. `sentinel` is a
     file descriptor that becomes readable when the process has ended and has been reaped,
-    and then stays so: wait for `[connection, sentinel]` together. If the fork server has
-    died, it becomes readable too: nobody sees that worker end any more, so `exitcode`
-    kills it.
+    and then stays so: wait for `[connection, sentinel]` together. If its keeper has died, it
+    becomes readable too: nobody sees that worker end any more, so `exitcode` kills it.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class WorkerProcess:
         self._files = files
         self._exitcode: int | None = None
         self._lost = False
+        self._gone = False
         self._closed = False
         self._lock = threading.RLock()
         _open_workers.add(self)
@@ -83,7 +91,7 @@ class WorkerProcess:
     def exitcode(self) -> int | None:
         """How it ended, as in `subprocess`: negative for a signal. None while it runs.
 
-        Never waits. UNKNOWN_EXITCODE if the fork server died first; the worker is killed
+        Never waits. UNKNOWN_EXITCODE if its keeper died first; the worker is killed
         then. After `close` it is what was known before.
         """
         with self._lock:
@@ -98,7 +106,7 @@ class WorkerProcess:
 
     @property
     def lost(self) -> bool:
-        """Whether nobody saw how it ended, as the fork server had died."""
+        """Whether nobody saw how it ended, as its keeper had died."""
         return self._lost
 
     def kill(self) -> None:
@@ -127,10 +135,29 @@ class WorkerProcess:
             return bool(wait([self._pidfd], left))
         return ended
 
+    def gone(self, timeout: float | None = None) -> bool:
+        """Wait until it is gone, and all processes that it started; whether they are in that time.
+
+        When it ends they get SIGTERM, and SIGKILL after `keeper.GRACE`, whether anybody waits here
+        or not. If its keeper has died, nobody knows of them; then this is about the worker alone.
+        After `close` it is what was known before.
+
+        Args:
+            timeout: Seconds to wait; None for as long as it takes.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._closed and self.join(timeout) and not self._gone:
+            hang_up = select.poll()
+            # No event is asked for: a hang-up is told all the same.
+            hang_up.register(self._control, 0)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._gone = bool(hang_up.poll(None if left is None else math.ceil(left * 1000)))
+        return self._gone
+
     def close(self) -> None:
         """Close every file. A worker that still runs loses its connection, and ends."""
         with self._lock:
-            self.exitcode()
+            self.gone(0)
             self._forget()
         _open_workers.discard(self)
 
@@ -171,6 +198,7 @@ def start_worker(
     environment: Mapping[str, str] | None = None,
     stdout: int = 1,
     stderr: int = 2,
+    timeout: float = 60.0,
 ) -> WorkerProcess:
     """Start a process that calls the target, "module:function", with a connection and `argument`.
 
@@ -178,21 +206,39 @@ def start_worker(
     CPU affinity, `sys.path` and `sys.argv` as they are now, and writes to what our files
     `stdout` and `stderr` are now; its 0 is empty. They stay ours to close.
     Returns when the process exists, before it has done anything.
+
+    Raises:
+        TimeoutError: That took more than `timeout` seconds.
+        RuntimeError, OSError: There is no such process; the text says why.
     """
     method = resolve_method(method)
+    deadline = time.monotonic() + timeout
     environ = {**os.environ, **(environment or {})}
     description = handover.describe(target, environ, stdout, stderr)
     with forkserver.starting, handover.standard_files():
         if method == "forkserver":
-            return _start_forked(description, argument, stdout, stderr)
-        return _start(description, argument, _Spawn(environ, stdout, stderr))
+            return _start_forked(description, argument, stdout, stderr, deadline)
+        description |= forkserver.about_us() | {"keeper": handover.keeper_code()}
+        spawn = _Spawn(environ, stdout, stderr)
+        try:
+            return _start(description, argument, spawn, deadline)
+        except TimeoutError:
+            spawn.give_up()
+            raise
+        except _NoAnswerError:
+            raise RuntimeError(
+                "a new interpreter ended before it could become a worker; standard error may have "
+                "its last words"
+            ) from None
 
 
 class _NoAnswerError(Exception):
     pass
 
 
-def _start(description: Mapping[str, Any], argument: bytes, start: _Start) -> WorkerProcess:
+def _start(
+    description: Mapping[str, Any], argument: bytes, start: _Start, deadline: float
+) -> WorkerProcess:
     """Make the files, have the process started, and be left with our half of the files."""
     with contextlib.ExitStack() as ours:
         with contextlib.ExitStack() as theirs:
@@ -206,6 +252,8 @@ def _start(description: Mapping[str, Any], argument: bytes, start: _Start) -> Wo
             theirs.callback(os.close, packed)
             start(their_control, packed, their_connection.fileno())
         # Their half is closed here: without an answer the control is now at its end.
+        if not wait([control], max(0.0, deadline - time.monotonic())):
+            raise TimeoutError("a worker process takes too long to start")
         pid, pidfds = handover.receive_pid(control)
         for pidfd in pidfds:
             ours.callback(os.close, pidfd)
@@ -219,14 +267,14 @@ def _start(description: Mapping[str, Any], argument: bytes, start: _Start) -> Wo
 
 
 def _start_forked(
-    description: Mapping[str, Any], argument: bytes, stdout: int, stderr: int
+    description: Mapping[str, Any], argument: bytes, stdout: int, stderr: int, deadline: float
 ) -> WorkerProcess:
     for _ in range(2):
         server = forkserver.running_server()
         try:
-            return _start(description, argument, partial(server.fork, stdout, stderr))
+            return _start(description, argument, partial(server.fork, stdout, stderr), deadline)
         except _NoAnswerError:
-            if not server.ended(timeout=1):
+            if not server.ended(timeout=GIVE_UP_AFTER + 1):
                 raise OSError("the fork server dropped a request; is it short of files?") from None
     raise RuntimeError(
         "the fork server ended before it could fork a worker, twice; standard error may have "
@@ -235,35 +283,43 @@ def _start_forked(
 
 
 class _Spawn:
-    """Does for a new interpreter what the fork server does for its workers."""
+    """Has a new interpreter start, which divides itself into the worker and its keeper."""
 
     def __init__(self, environ: Mapping[str, str], stdout: int, stderr: int) -> None:
         self._environ = environ
         self._stdout = stdout
         self._stderr = stderr
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, control: socket.socket, packed: int, connection: int) -> None:
+        command = handover.command_to_divide(
+            "procession.cluster.child.spawned",
+            packed,
+            connection,
+            control.fileno(),
+            "procession.cluster.forkserver.clean_up",
+        )
         with handover.interrupts_held():
             process = subprocess.Popen(
-                handover.command("procession.cluster.child.spawned", packed, connection),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=self._stdout,
                 stderr=self._stderr,
-                pass_fds=(packed, connection),
+                pass_fds=(packed, connection, control.fileno()),
+                # Who kills our process group leaves somebody to clean up.
+                start_new_session=True,
                 env=self._environ,
             )
-        handover.send_pid(control, process.pid)
+        self._process = process
+        # It ends when the worker has ended, and all that the worker has started.
         threading.Thread(
-            target=_report,
-            args=(process, control.dup()),
-            name=f"procession-wait-{process.pid}",
-            daemon=True,
+            target=process.wait, name=f"procession-wait-{process.pid}", daemon=True
         ).start()
 
-
-def _report(process: subprocess.Popen[bytes], control: socket.socket) -> None:
-    with control:
-        handover.send_number(control, process.wait())
+    def give_up(self) -> None:
+        """End an interpreter that does not come to the point where it would do so by itself."""
+        if self._process is not None:
+            self._process.kill()
 
 
 @atexit.register
@@ -273,7 +329,7 @@ def _end_workers() -> None:
     for worker in workers:
         worker.kill()
     for worker in workers:
-        worker.join(timeout=5)
+        worker.gone(timeout=5)
         worker.close()
 
 
