@@ -73,6 +73,11 @@ _OVERWRITE = re.compile(r"\r(?!\n|\Z)")
 _files = threading.RLock()
 
 
+def _are_held() -> bool:
+    """Whether this very thread is opening or closing files."""
+    return _files._is_owned()  # type: ignore[attr-defined, no-any-return]
+
+
 class _Node:
     """What is known of a node's output."""
 
@@ -233,10 +238,11 @@ class LogPump:
 
     def _open(self, name: str) -> tuple[int, int]:
         node = _Node(name)
+        self._start()
         with _files, handover.standard_files(), contextlib.ExitStack() as undo:
-            if self._ending:
+            selector = self._selector
+            if self._ending or selector is None:
                 raise SessionClosedError("the session is closed, and with it the nodes' output")
-            selector = self._started()
             ends = []
             for error in (False, True):
                 read, write = os.pipe()
@@ -257,35 +263,39 @@ class LogPump:
                 selector.register(pipe.fd, selectors.EVENT_READ, pipe)
         return ends[0], ends[1]
 
-    def _started(self) -> selectors.BaseSelector:
-        if self._selector is None:
-            with contextlib.ExitStack() as undo:
-                self._wake = os.pipe()
-                for fd in self._wake:
-                    undo.callback(os.close, fd)
-                    os.set_blocking(fd, False)
-                selector = selectors.DefaultSelector()
-                undo.callback(selector.close)
-                selector.register(self._wake[0], selectors.EVENT_READ)
-                self._selector = selector
-                self._look = partial(selector.select, 0)
-                if isinstance(selector, selectors.EpollSelector):
-                    # The same at half of the cost: whether there is a ready one, and not which.
-                    # Unlike a poll object it may be asked by several threads at once.
-                    self._epoll = select.epoll.fromfd(os.dup(selector.fileno()))
-                    undo.callback(self._epoll.close)
-                    self._look = partial(self._epoll.poll, 0, 1)
-                self._thread = threading.Thread(
-                    target=self._serve, args=(selector,), name="procession-logs", daemon=True
-                )
-                try:
-                    self._thread.start()
-                except BaseException:
-                    self._selector = self._thread = None
-                    raise
-                undo.pop_all()
-                _pumps.add(self)
-        return self._selector
+    def _start(self) -> None:
+        with _files, contextlib.ExitStack() as undo:
+            if self._selector is not None or self._ending:
+                return
+            self._wake = os.pipe()
+            for fd in self._wake:
+                undo.callback(os.close, fd)
+                os.set_blocking(fd, False)
+            selector = selectors.DefaultSelector()
+            undo.callback(selector.close)
+            selector.register(self._wake[0], selectors.EVENT_READ)
+            self._look = partial(selector.select, 0)
+            if isinstance(selector, selectors.EpollSelector):
+                # The same at half of the cost: whether there is a ready one, and not which.
+                # Unlike a poll object it may be asked by several threads at once.
+                self._epoll = select.epoll.fromfd(os.dup(selector.fileno()))
+            undo.pop_all()
+            if self._epoll is not None:
+                self._look = partial(self._epoll.poll, 0, 1)
+            self._selector = selector
+            thread = self._thread = threading.Thread(
+                target=self._serve, args=(selector,), name="procession-logs", daemon=True
+            )
+            _pumps.add(self)
+        try:
+            # Without the lock: garbage may be collected in the new thread before it is known to
+            # run, and the finalizer of another session would wait there for the lock.
+            thread.start()
+        except BaseException:
+            with _files:
+                self._thread = None
+                self.forget()
+            raise
 
     def _close_writing_ends(self, ends: Iterable[int]) -> None:
         with _files:
@@ -354,7 +364,7 @@ class LogPump:
             self._ending = True
         self._order(lambda: None)
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread is not threading.current_thread() and not _are_held():
             thread.join(0 if self._stuck_at == self._progress else PATIENCE)
 
     def _order(self, action: Callable[[], None]) -> None:
@@ -367,8 +377,8 @@ class LogPump:
             # Full of earlier ones: it wakes all the same.
             with contextlib.suppress(BlockingIOError):
                 os.write(self._wake[1], b"\0")
-        if threading.current_thread() is self._thread:
-            return  # a finalizer that runs in its midst
+        if threading.current_thread() is self._thread or _are_held():
+            return  # a finalizer that runs in its midst, or in that of what it may have to wait for
         while True:
             progress = self._progress
             if self._stuck_at == progress or done.wait(PATIENCE):
