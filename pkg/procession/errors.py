@@ -17,6 +17,7 @@
      |-- RunnableTypeError         also TypeError       session.run(42)
      |-- WorkspaceError           also RuntimeError    that net is there already, no tensor here
      |-- BlobNotFoundError         also KeyError        nobody wrote that blob
+     |-- TornBlobError             also RuntimeError    it was being written when its node died
      |-- BlobIsolationError        also RuntimeError    another node has it, this one may not see it
      |-- OutputNotReadyError       also RuntimeError    fetch before run
      |-- OperatorError             also RuntimeError    a kernel raised
@@ -165,6 +166,20 @@ class BlobNotFoundError(ProcessionError, KeyError):
     elsewhere: tuple[str, ...] = ()
 
 
+class TornBlobError(ProcessionError, RuntimeError):
+    """The value of a blob is lost, and it has had no new one since.
+
+    Its node died while an operator was writing it, or what it held died with the process, or the
+    feeding of it was interrupted. `blob`, `node`, `operator` (the type of the one that was writing
+    it), `task` (the one that wants it).
+    """
+
+    blob: str | None = None
+    node: str | None = None
+    operator: str | None = None
+    task: str | None = None
+
+
 class BlobIsolationError(ProcessionError, RuntimeError):
     """A task reads a blob of another node. `blob`, `task`, `reader`, `owner` (node names)."""
 
@@ -235,11 +250,12 @@ class OutOfFilesError(ProcessionError, OSError):
 
 
 class NodeDiedError(ProcessionError, RuntimeError):
-    """A worker process is gone, and with it the blobs of its node.
+    """A worker process is gone, and with it the blobs of its node, unless it is restarted.
 
     `node`, `pid`, `exitcode` (as in `subprocess`: negative for a signal), `signal` (its
     name), `task` and `operator` (what it was doing, if it was doing anything), `printed` (the last
-    lines that it wrote, if the session passes them on).
+    lines that it wrote, if the session passes them on), `restarts` (whether the session brings
+    the node back when it is used next), `torn` (then: its blobs that are lost half written).
     """
 
     node: str | None = None
@@ -249,6 +265,8 @@ class NodeDiedError(ProcessionError, RuntimeError):
     task: str | None = None
     operator: str | None = None
     printed: tuple[str, ...] = ()
+    restarts: bool = False
+    torn: tuple[str, ...] = ()
 
 
 class BrokenPoolError(NodeDiedError, BrokenProcessPool):
@@ -266,7 +284,9 @@ class RunTimeoutError(ProcessionError, TimeoutError):
 
 
 class RunCancelledError(ProcessionError, RuntimeError):
-    """The run was called off by `Session.cancel`."""
+    """The run was called off by `Session.cancel`. `killed` (nodes that would not stop)."""
+
+    killed: tuple[str, ...] = ()
 
 
 class SessionClosedError(ProcessionError, RuntimeError):

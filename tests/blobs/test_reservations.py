@@ -122,7 +122,7 @@ def test_a_reserved_buffer_is_nobody_else_s(pool: SharedPool, nbytes: int) -> No
     assert pool.leased(ticket) is buffer
     assert pool.allocate(nbytes) is not buffer
     assert buffer.segment.name not in pool.surplus(everything=True)
-    pool.drop(ticket)
+    pool.end_lease(ticket)
     assert pool.allocate(nbytes) is buffer
     with pytest.raises(KeyError):
         pool.claim(ticket)
@@ -242,6 +242,6 @@ def test_a_refused_reservation_leaves_nothing(build: Build) -> None:
     ticket, _ = house.pool.reserve(2 * LARGE)
     with pytest.raises(OutOfSharedMemoryError):
         house.pool.reserve(LARGE)
-    house.pool.drop(ticket)
+    house.pool.end_lease(ticket)
     house.pool.reserve(LARGE)
     assert house.bytes == LARGE

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from tests.blobs.houses import Build, Coordinator
 from tests.blobs.machine import SETTINGS, Values
 
 from procession.blobs.blob import Blob
+from procession.blobs.segment import Segment
 from procession.blobs.shared import (
     COMMON,
     COMMON_MOST,
@@ -470,3 +471,108 @@ class SharedValues(Values):
 
 TestSharedValues = SharedValues.TestCase
 TestSharedValues.settings = SETTINGS
+
+
+# Going on where another pool ended.
+
+
+def resumed(
+    coordinator: Coordinator, buffers: Iterable[SharedBuffer], leases: dict[int, SharedBuffer]
+) -> tuple[SharedPool, dict[tuple[str, int], SharedBuffer]]:
+    """A pool that goes on with some buffers, and leases by their numbers."""
+    buffers = list(buffers)
+    used = {buffer.segment.name for buffer in (*buffers, *leases.values())}
+    segments = [Segment.attach(name, coordinator.segments[name].size) for name in sorted(used)]
+    pool = SharedPool(coordinator.request, 1000)
+    found = pool.resume(
+        segments,
+        [(buffer.segment.name, buffer.offset, buffer.size) for buffer in buffers],
+        [(number, b.segment.name, b.offset, b.size - 10) for number, b in leases.items()],
+    )
+    return pool, found
+
+
+def test_what_was_in_use_goes_on(coordinator: Coordinator, pool: SharedPool) -> None:
+    kept = [pool.allocate(nbytes) for nbytes in (100, MINIMUM, LARGE)]
+    lost = [pool.allocate(nbytes) for nbytes in (100, MINIMUM)]
+    for number, buffer in enumerate(kept):
+        buffer.array((buffer.size,), "u1")[...] = number
+    again, found = resumed(coordinator, kept, {})
+    before = dict(coordinator.segments)
+    assert {(b.segment.name, b.offset, b.size, b.dedicated) for b in found.values()} == {
+        (b.segment.name, b.offset, b.size, b.dedicated) for b in kept
+    }
+    for number, buffer in enumerate(kept):
+        same = found[place(buffer)]
+        assert same.owned
+        assert not same.leased
+        assert (same.array((same.size,), "u1") == number).all()
+    # What is cut from the same segments lies beside what is used.
+    fresh = [again.allocate(MINIMUM) for _ in range(20)]
+    assert coordinator.segments == before
+    for buffer in fresh:
+        assert not any(overlap(buffer, other) for other in found.values())
+    assert any(overlap(buffer, other) for buffer in fresh for other in lost)
+    # A large one is used again when it is free.
+    large = found[place(kept[2])]
+    again.free(large)
+    assert again.allocate(LARGE) is large
+    for buffer in (*fresh, *found.values()):
+        again.free(buffer)
+    coordinator.take_back(again.surplus(everything=True))
+    assert not coordinator.segments
+
+
+def test_leases_go_on_under_their_numbers(coordinator: Coordinator, pool: SharedPool) -> None:
+    blob, other, large, _ = (pool.allocate(n) for n in (MINIMUM, MINIMUM, 3 * LARGE, 9000))
+    leases = {3: blob, 5: blob, 7: other, 9: large}
+    again, found = resumed(coordinator, [blob], leases)
+    assert set(found) == {place(blob)}
+    assert found[place(blob)].leases == 2
+    assert place(again.leased(7)) == place(other)
+    assert not again.leased(7).owned
+    assert again.lease(found[place(blob)]) == 1000
+    again.end_lease(1000)
+    # Nothing that is looked at is used for anything else.
+    fresh = [again.allocate(nbytes) for nbytes in (MINIMUM, 9000, 3 * LARGE) for _ in range(4)]
+    for buffer in fresh:
+        assert not any(overlap(buffer, used) for used in (blob, other, large))
+    for number in leases:
+        again.end_lease(number)
+        again.end_lease(number)
+    assert not found[place(blob)].leased
+    again.free(found[place(blob)])
+    for buffer in fresh:
+        again.free(buffer)
+    coordinator.take_back(again.surplus(everything=True))
+    assert not coordinator.segments
+
+
+def test_a_lease_of_less_than_its_buffer(coordinator: Coordinator, pool: SharedPool) -> None:
+    """The coordinator knows how much it looks at, but not how large the buffer is."""
+    large = pool.allocate(2 * LARGE)
+    segment = Segment.attach(large.segment.name, large.segment.size)
+    again = SharedPool(coordinator.request, 1000)
+    assert again.resume([segment], [], [(4, segment.name, 0, 100)]) == {}
+    fresh = again.allocate(MINIMUM)
+    assert fresh.segment.name == segment.name
+    assert fresh.offset >= 100
+    again.free(fresh)
+    again.end_lease(4)
+    coordinator.take_back(again.surplus(everything=True))
+    assert not coordinator.segments
+
+
+def test_common_segments_go_on_growing(coordinator: Coordinator, pool: SharedPool) -> None:
+    buffers = [pool.allocate(COMMON // 2) for _ in range(6)]
+    assert [preferred for _, preferred in coordinator.requests] == [COMMON, 2 * COMMON]
+    again, _ = resumed(coordinator, buffers, {})
+    again.allocate(COMMON // 2)
+    assert coordinator.requests[-1][1] == 4 * COMMON
+
+
+def test_a_pool_goes_on_with_nothing(coordinator: Coordinator) -> None:
+    again, found = resumed(coordinator, [], {})
+    assert found == {}
+    assert again.allocate(100).offset == 0
+    assert len(coordinator.segments) == 1

@@ -53,6 +53,16 @@ def grant(memory: NodeMemory, least: int, preferred: int = 0, returned: Any = ()
     return memory.grant(NeedSegment(least, preferred or least, tuple(returned)))
 
 
+def own(
+    memory: NodeMemory, segment: str, offset: int, shape: tuple[int, ...], dtype: Any, lease: int
+) -> Any:
+    """A writable array over a leased buffer."""
+    draft = memory.draft(segment, offset, shape, dtype, lease)
+    array = draft.array
+    draft.release()
+    return array
+
+
 def names() -> set[str]:
     return set(os.listdir("/dev/shm"))
 
@@ -77,7 +87,7 @@ def test_what_is_granted_counts_until_it_is_taken_back(memory: NodeMemory) -> No
 
 def test_views_of_what_was_taken_back_stay_good(memory: NodeMemory) -> None:
     segment = grant(memory, MIB)
-    array = memory.own(segment.name, 0, (10,), F4, 1)
+    array = own(memory, segment.name, 0, (10,), F4, 1)
     array[...] = 3
     memory.take_back([segment.name])
     assert (array == 3).all()
@@ -161,30 +171,6 @@ def test_a_lease_ends_with_the_last_view(memory: NodeMemory) -> None:
     assert memory.ended() == (9,)
 
 
-def test_an_array_of_one_s_own_can_be_written(memory: NodeMemory) -> None:
-    segment = grant(memory, MIB)
-    for dtype in ("f4", ">i8", "S3", "i1, f8", "M8[us]"):
-        array = memory.own(segment.name, 128, (3, 4), np.dtype(dtype), 5)
-        assert type(array) is np.ndarray
-        assert (array.shape, array.dtype) == ((3, 4), np.dtype(dtype))
-        array[...] = np.zeros((), dtype)
-        there = memory.target(segment.name, 128, (3, 4), np.dtype(dtype))
-        assert np.shares_memory(array, there)
-        row = array[1]
-        del array
-        assert memory.ended() == ()
-        row[...] = np.zeros((), dtype)
-        del row
-        assert memory.ended() == (5,)
-
-
-def test_bytes_are_written_where_they_belong(memory: NodeMemory) -> None:
-    segment = grant(memory, MIB)
-    memory.writable(segment.name, 100, 8)[:] = np.arange(8)
-    assert segment.memory[98:110] == bytes([0, 0, *range(8), 0, 0])
-    assert memory.ended() == ()
-
-
 @pytest.mark.parametrize("nbytes", [LARGE_LEASE - 1, LARGE_LEASE])
 def test_when_a_large_lease_ends_the_worker_is_told(owner: Owner, nbytes: int) -> None:
     segment = grant(owner.memory, 2 * MIB)
@@ -217,7 +203,7 @@ def test_it_need_not_be_told(owner: Owner) -> None:
     """Nobody is there to be told of memory that is closed."""
     memory = NodeMemory("n1", None)
     segment = grant(memory, 2 * MIB)
-    array = memory.own(segment.name, 0, (MIB,), np.dtype("u1"), 1)
+    array = own(memory, segment.name, 0, (MIB,), np.dtype("u1"), 1)
     del array
     memory.tidy_soon()
     assert memory.ended() == (1,)
@@ -230,7 +216,7 @@ def test_views_outlive_it() -> None:
     called = owner.called
     segment = grant(memory, 2 * MIB)
     view = memory.view(located(segment, 1))
-    large = memory.own(segment.name, 0, (MIB,), np.dtype("u1"), 2)
+    large = own(memory, segment.name, 0, (MIB,), np.dtype("u1"), 2)
     draft = memory.draft(segment.name, 0, (10,), F4, 3)
     memory.close()
     memory.close()
@@ -255,7 +241,7 @@ def test_leases_end_in_any_thread_at_any_moment(memory: NodeMemory) -> None:
             for number in range(first, first + 300):
                 cycle: list[Any] = [memory.view(located(segment, number))]
                 cycle.append(cycle)
-                array = memory.own(segment.name, 0, (8,), F4, number + 10_000)
+                array = own(memory, segment.name, 0, (8,), F4, number + 10_000)
                 del array, cycle
                 told.extend(memory.ended())
         except BaseException as error:
@@ -289,7 +275,6 @@ memory = NodeMemory("n", None, owner.tidy)
 segment = memory.grant(NeedSegment(1 << 22, 1 << 22, ()))
 name = segment.name
 sys.kept = [memory.view(Located(name, 0, (1 << 20,), "u1", 1)),
-            memory.own(name, 0, (1 << 20,), np.dtype("u1"), 2),
             memory.draft(name, 0, (1 << 20,), np.dtype("u1"), 3).array]
 cycle = [memory.view(Located(name, 0, (1 << 20,), "u1", 4))]
 cycle.append(cycle)
@@ -348,3 +333,63 @@ def test_a_draft_that_failed(memory: NodeMemory) -> None:
     array[...] = 1
     del array
     assert memory.ended() == (4,)
+
+
+# What outlives the worker.
+
+
+def test_the_leases_that_have_not_ended(memory: NodeMemory) -> None:
+    segment = grant(memory, MIB)
+    name = segment.name
+    assert memory.leases() == []
+    view = memory.view(located(segment, 1, (10,)))
+    at = memory.leases()[0]
+    assert (at.number, at.segment, at.nbytes) == (1, name, view.nbytes)
+    draft = memory.draft(name, 4096, (3, 4), F4, 2)
+    memory.note(3, name, 8192, 100)
+    assert memory.leases()[1:] == [(2, name, 4096, 48), (3, name, 8192, 100)]
+    draft.release()
+    memory.end(3)
+    assert memory.leases() == [at]
+    part = view[2:3]
+    del view
+    assert memory.leases() == [at]
+    del part
+    assert memory.leases() == []
+    assert sorted(memory.ended()) == [1, 2, 3]
+
+
+def test_what_nobody_needs_is_unlinked_and_the_rest_is_kept(memory: NodeMemory) -> None:
+    one, other, third = grant(memory, MIB), grant(memory, 2 * MIB), grant(memory, PAGE)
+    view = memory.view(located(other, 1))
+    before = view.copy()
+    memory.keep_only([one.name, "of somebody else"])
+    assert memory.sizes() == {one.name: MIB}
+    assert memory.size == MIB
+    assert one.name in names()
+    assert not {other.name, third.name} & names()
+    np.testing.assert_array_equal(view, before)
+    del view
+    assert memory.ended() == (1,)
+
+
+def test_leases_can_be_listed_while_others_end(memory: NodeMemory) -> None:
+    segment = grant(memory, MIB)
+    held = [memory.view(located(segment, number)) for number in range(100)]
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            memory.view(located(segment, 1000))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(300):
+            found = {lease.number for lease in memory.leases()}
+            assert set(range(100)) <= found <= {*range(100), 1000}
+    finally:
+        over.set()
+        thread.join(LIMIT)
+    del held
+    assert memory.leases() == []

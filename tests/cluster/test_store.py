@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ from procession.blobs.segment import Segment
 from procession.blobs.shared import COMMON, MINIMUM, SharedBuffer, SharedPool
 from procession.blobs.snapshot import of_bytes
 from procession.blobs.unfinished import Unfinished
+from procession.cluster import calls
 from procession.cluster.memory import NodeMemory
 from procession.cluster.protocol import Located, NeedSegment
 from procession.errors import OutOfSharedMemoryError
@@ -86,7 +88,7 @@ class Store:
         self.tell()
         buffer = self.blobs[name].buffer
         ticket = self.pool.lease(buffer)
-        there = self.memory.writable(buffer.segment.name, buffer.offset, value.nbytes)
+        there = self.memory.target(buffer.segment.name, buffer.offset, value.shape, value.dtype)
         there[:] = value
         self.tidy()
         blob = self.blob(name)
@@ -132,7 +134,11 @@ class Store:
         self.tell()
         lease, buffer = self.pool.reserve(size)
         self.pool.leased(lease).array((size,), BYTE)[:] = stamp
-        return self.memory.own(buffer.segment.name, buffer.offset, (size,), BYTE, lease)
+        place = buffer.segment.name, buffer.offset, size
+        self.memory.note(lease, *place)
+        whole = self.memory.whole(buffer.segment.name)
+        end = partial(self.memory.end, lease, size)
+        return np.frombuffer(calls.window(whole, buffer.offset, size, end), BYTE)
 
     def remove(self, name: str) -> None:
         self.tell()

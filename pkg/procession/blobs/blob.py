@@ -8,6 +8,11 @@ Whoever wants to use a tensor again and again without asking for it each time ca
 A watcher gets two cells that hold the blob's arrays, wherever they move, and is told when those are
 not to be relied upon any more: `changed` before they are of another shape or dtype, or gone;
 `leased` when somebody looks at the buffer, so that nothing may be written into the array.
+
+A blob that is to outlive its process is *attached* to an entry of a journal (see
+`procession.blobs.journal`), which it tells of each value before the memory of the one before is let
+go of, and of each writing into its memory before and after. Then small tensors live in buffers,
+too, which they do not share with their next value.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from procession.blobs.datatypes import check_dtype
+from procession.blobs.journal import Entry
 from procession.blobs.shared import MINIMUM
 from procession.blobs.snapshot import Array
 from procession.blobs.unfinished import Unfinished
@@ -108,6 +114,7 @@ class Blob:
         "_pool",
         "_watchers",
         "buffer",
+        "entry",
         "exposed",
         "value",
     )
@@ -120,6 +127,8 @@ class Blob:
         self._watchers: dict[int, weakref.ref[Watcher]] = _NOBODY
         self.buffer: Any = None
         """The buffer that a large tensor lives in."""
+        self.entry: Entry | None = None
+        """What is to be told, of a blob that is to outlive this process."""
         self.exposed = False
         """Whether somebody was given its memory to write to, and may do so at any time."""
         self.value: Any = None
@@ -129,6 +138,9 @@ class Blob:
         """A writable array for the next value; `store` it when it is filled.
 
         It is the present value's own memory when that fits and nobody looks at it.
+
+        Raises:
+            OutOfSharedMemoryError: No memory for it.
         """
         array = self._array
         if (
@@ -137,21 +149,32 @@ class Blob:
             and array.dtype == dtype
             and not (self.buffer is not None and self.buffer.leased)
         ):
+            if self.entry is not None:
+                self.entry.begin()
             return array
         if self._pending is not None:
-            buffer, array = self._pending
+            array = self._pending[1]
             if array.shape == shape and array.dtype == dtype:
                 return array
             self.discard()
         nbytes = dtype.itemsize
         for length in shape:
             nbytes *= length
-        if nbytes < MINIMUM or dtype.hasobject:
+        if (nbytes < MINIMUM and self.entry is None) or dtype.hasobject:
             return np.empty(shape, dtype)
-        buffer = self._pool.allocate(nbytes)
+        return self._fresh(shape, dtype, nbytes)
+
+    def _fresh(self, shape: tuple[int, ...], dtype: np.dtype[Any], nbytes: int) -> Array:
+        """An array in a buffer of its own, which waits to be stored."""
+        self.discard()
+        buffer = self._pool.allocate(nbytes or 1)
         fresh: Array = buffer.array(shape, dtype)
         self._pending = (buffer, fresh)
         return fresh
+
+    def in_place(self, array: Array) -> bool:
+        """Whether an array from `target` is the memory of the present value."""
+        return array is self._array
 
     def target_buffer(self, array: Array) -> Any:
         """The buffer that an array from `target` lies in; None for a small one."""
@@ -170,15 +193,21 @@ class Blob:
             DataTypeError: An array of a type that is not NumPy's own.
         """
         if not is_tensor(value):
+            if self.entry is not None:
+                self.entry.object(value)
             self._let_go()
             self.discard()
             self._release()
             self._array, self.value = None, value
             return
         if value is self._array:
+            if self.entry is not None:
+                self.entry.end()
             return
         if self._pending is not None and value is self._pending[1]:
-            buffer, self._pending = self._pending[0], None
+            buffer = self._pending[0]
+            self._record(buffer, value)
+            self._pending = None
             self._set(buffer, value)
             return
         if value.dtype.isbuiltin != 1:
@@ -188,7 +217,12 @@ class Blob:
             flags = value.flags
             given = type(value) is np.ndarray and flags.owndata and flags.carray
         if value.nbytes < MINIMUM:
-            self._set(None, value if given else np.array(value, order="C"))
+            if self.entry is None:
+                self._set(None, value if given else np.array(value, order="C"))
+                return
+            array = self._fresh(value.shape, value.dtype, value.nbytes)
+            np.copyto(array, value)
+            self.store(array)
             return
         if given:
             buffer = self._pool.adopt(value)
@@ -208,11 +242,47 @@ class Blob:
         array = self._array
         own = buffer is self.buffer
         if not (own and array is not None and array.shape == shape and array.dtype == dtype):
+            fresh = buffer.array(shape, dtype)
+            try:
+                self._record(buffer, fresh)
+            except BaseException:
+                if not own:
+                    self._pool.free(buffer)
+                raise
             if own:
                 self.buffer = None
-            self._set(buffer, buffer.array(shape, dtype))
+            self._set(buffer, fresh)
         if buffer.leased:
             self.tell_leased()
+
+    def _record(self, buffer: Any, array: Array) -> None:
+        """Have the journal know where the next value lies, which is whole."""
+        if self.entry is not None:
+            self.entry.tensor(buffer, array.shape, array.dtype, self.exposed)
+
+    def attach(self, entry: Entry) -> None:
+        """Have a journal know of it from here on. Only while nobody else can find it.
+
+        Raises:
+            OutOfSharedMemoryError: No memory for the value, or for the journal.
+        """
+        array = self._array
+        if array is None:
+            entry.object(self.value)
+        elif self.buffer is None:
+            target = self._fresh(array.shape, array.dtype, array.nbytes)
+            np.copyto(target, array)
+            entry.tensor(self.target_buffer(target), array.shape, array.dtype, self.exposed)
+            self.store(target)
+        else:
+            entry.tensor(self.buffer, array.shape, array.dtype, self.exposed)
+        self.entry = entry
+
+    def expose(self) -> None:
+        """Somebody is given its memory to write to, from here on."""
+        self.exposed = True
+        if self.entry is not None:
+            self.entry.expose()
 
     def _set(self, buffer: Any, array: Array) -> None:
         before = self._array
@@ -279,6 +349,8 @@ class Blob:
 
     def discard(self) -> None:
         """Let go of an array from `target` that was not stored."""
+        if self.entry is not None:
+            self.entry.end()
         if self._pending is not None:
             buffer, self._pending = self._pending[0], None
             self._pool.free(buffer)
@@ -290,6 +362,9 @@ class Blob:
 
     def close(self) -> None:
         """Give the memory back; the blob has no value any more."""
+        if self.entry is not None:
+            entry, self.entry = self.entry, None
+            entry.remove()
         self._let_go()
         self.discard()
         self._release()

@@ -16,13 +16,18 @@ coordinator that a fetched array has become garbage counts one down. A leased bu
 written nor reused. A buffer can be leased before any blob has it: that is a *reserved* one, for
 the coordinator to write into. Its lease is the ticket by which a blob claims it. Unclaimed, it goes
 back to the free list when the lease ends, as any other does.
+
+A pool may go on where that of a dead worker ended (`resume`): with the segments in which something
+is still in use, the buffers that blobs had, and the leases that the coordinator still holds, under
+their numbers. Nobody else uses anything of these segments, so what lies behind the last buffer is
+cut, and the gaps between them are free when nothing of the segment is in use.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,9 +98,14 @@ def _size(segment: Segment) -> int:
 
 
 class SharedPool:
-    """Cuts segments into buffers and reuses them. Safe to use from several threads."""
+    """Cuts segments into buffers and reuses them. Safe to use from several threads.
 
-    def __init__(self, request: SegmentRequest) -> None:
+    Args:
+        request: Asks the coordinator for a segment.
+        first_lease: The number of the first lease; those of leases that go on must be lower.
+    """
+
+    def __init__(self, request: SegmentRequest, first_lease: int = 1) -> None:
         self._request = request
         self._lock = threading.Lock()
         self._free: dict[int, list[SharedBuffer]] = {}
@@ -112,7 +122,7 @@ class SharedPool:
         """Bytes that were handed back as surplus and are missed since; so much is kept."""
         self._most_idle = 0
         """Bytes that were idle when surplus was last handed back."""
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first_lease)
         self._leases: dict[int, SharedBuffer] = {}
 
     def allocate(self, nbytes: int) -> SharedBuffer:
@@ -314,10 +324,6 @@ class SharedPool:
             buffer.owned = True
             return buffer
 
-    def drop(self, ticket: int) -> None:
-        """Give a reservation up. Only when nobody can write into the buffer any more."""
-        self.end_lease(ticket)
-
     def end_lease(self, number: int) -> None:
         """The coordinator's array of that lease is garbage."""
         with self._lock:
@@ -326,3 +332,60 @@ class SharedPool:
             if buffer is not None:
                 buffer.leases -= 1
                 self._reclaim(buffer)
+
+    def resume(
+        self,
+        segments: Iterable[Segment],
+        places: Iterable[tuple[str, int, int]],
+        leases: Iterable[tuple[int, str, int, int]],
+    ) -> dict[tuple[str, int], SharedBuffer]:
+        """Go on where another pool ended. Only for one that has not been used.
+
+        Args:
+            segments: All in which there is something in use, mapped.
+            places: (segment, offset, size) of buffers that blobs have.
+            leases: (number, segment, offset, bytes that are looked at) of leases that go on, of
+                those buffers or of others.
+
+        Returns:
+            (segment, offset) -> buffer, for all places. They are owned.
+        """
+        mapped = {segment.name: segment for segment in segments}
+        buffers: dict[tuple[str, int], SharedBuffer] = {}
+        with self._lock:
+            for name, offset, size in places:
+                buffers[name, offset] = _resumed(mapped[name], offset, size)
+            found = dict(buffers)
+            for number, name, offset, nbytes in leases:
+                buffer = buffers.get((name, offset))
+                if buffer is None:
+                    # Which was at least as large as what was asked for.
+                    size = size_class(nbytes or 1)
+                    buffer = buffers[name, offset] = _resumed(mapped[name], offset, size)
+                    buffer.owned = False
+                self._leases[number] = buffer
+                buffer.leases += 1
+            for buffer in buffers.values():
+                if buffer.dedicated:
+                    self._dedicated_total += buffer.size
+                    self._total += buffer.segment.size
+                    continue
+                common = self._commons.setdefault(buffer.segment.name, _Common(buffer.segment))
+                common.live += 1
+                common.cut = max(common.cut, -(-(buffer.offset + buffer.size) // 64) * 64)
+            for common in self._commons.values():
+                self._total += common.segment.size
+                self._next_common = max(
+                    self._next_common, min(2 * common.segment.size, COMMON_MOST)
+                )
+                self._common = max(self._common or common, common, key=_left)
+        return found
+
+
+def _resumed(segment: Segment, offset: int, size: int) -> SharedBuffer:
+    dedicated = offset == 0 and size == segment.size and size > COMMON // 2
+    return SharedBuffer(segment, offset, size, dedicated)
+
+
+def _left(common: _Common) -> int:
+    return common.segment.size - common.cut

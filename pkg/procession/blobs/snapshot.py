@@ -29,14 +29,6 @@ def over(memory: Any, offset: int, shape: tuple[int, ...], dtype: Any) -> tuple[
     return flat.reshape(shape), holder
 
 
-def owned_over(memory: Any, offset: int, shape: tuple[int, ...], dtype: Any) -> tuple[Array, Array]:
-    """As `over`, but the array is writable: for memory that nobody else looks at."""
-    dtype = np.dtype(dtype)
-    holder: Array = np.ndarray((prod(shape) * dtype.itemsize,), _BYTE, memory, offset)
-    flat: Array = np.frombuffer(holder.data, dtype)
-    return flat.reshape(shape), holder
-
-
 def of_bytes(data: bytes, shape: tuple[int, ...], dtype: Any) -> Array:
     """A snapshot over bytes, which nobody can change anyway."""
     return np.ndarray(shape, dtype, buffer=data)

@@ -3,12 +3,16 @@
 It makes segments when the worker needs them, makes arrays over what the worker leased to us, and
 notes when those have become garbage. Nobody else unlinks.
 
-Each lease that the worker names in an answer is handed to exactly one of `view`, `own`, `draft` and
-`end`, or, if it is of a call, to a `calls.window`, which calls `end`. The others end it when the
-last thing that looks at the memory is garbage. The numbers of ended leases are taken from `ended`
-and go along with the next question. When no question has
+Each lease that the worker names in an answer is handed to exactly one of `view`, `draft` and `end`,
+or, if it is of a call, to `note` and a `calls.window`, which calls `end`. The others end it when
+the last thing that looks at the memory is garbage. The numbers of ended leases are taken from
+`ended` and go along with the next question. When no question has
 followed for a while, after a large one has ended or after `tidy_soon`, the janitor calls the method
 `tidy` that was given. What the worker hands back in its answers goes to `take_back`.
+
+All this may outlive the worker. What its successor is to take over is kept (`keep_only`), and all
+other segments are unlinked. It is told where the `leases` lie that have not ended, and knows them
+by the same numbers.
 
 A draft is memory that the coordinator writes into before a blob has it:
 
@@ -26,10 +30,9 @@ write into it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Collection, Iterable
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakMethod, ref
 
 import numpy as np
@@ -43,8 +46,26 @@ from procession.cluster.janitor import Chore
 from procession.cluster.protocol import Located, NeedSegment
 from procession.errors import OutOfSharedMemoryError
 
+Item = TypeVar("Item")
 LARGE_LEASE = 1 << 20
 """When a lease of so many bytes ends, the worker is told even if nobody asks it anything."""
+
+
+class Lease(NamedTuple):
+    """A lease that has not ended, and the bytes that somebody may be looking at."""
+
+    number: int
+    segment: str
+    offset: int
+    nbytes: int
+
+
+class _Holder(ref[Any]):
+    """A reference to what stands on leased memory, which knows where that is."""
+
+    __slots__ = ("lease",)
+
+    lease: Lease
 
 
 class NodeMemory:
@@ -65,8 +86,12 @@ class NodeMemory:
         self._limit = limit
         self._segments: dict[str, Segment] = {}
         self._ended: deque[int] = deque()
-        self._held: dict[int, ref[Any]] = {}
-        """Lease -> the holder of what was made of it."""
+        self._gone: deque[_Holder] = deque()
+        """Holders that have become garbage."""
+        self._held: dict[int, _Holder | Lease] = {}
+        """The leases that have not ended, by number; with their holders, as far as we know them."""
+        self._returned: tuple[str, ...] = ()
+        """What was taken back last."""
         self._tidy = None if tidy is None else WeakMethod(tidy)
         self._chore = None if tidy is None else Chore(self._tidy_if_quiet)
         self._questions = 0
@@ -98,12 +123,15 @@ class NodeMemory:
                 )
             preferred = min(preferred, left)
         preferred = max(wanted.least, preferred // PAGE * PAGE)
-        try:
-            segment = Segment.create(preferred)
-        except OutOfSharedMemoryError:
-            if preferred == wanted.least:
-                raise
-            segment = Segment.create(wanted.least)
+        while True:
+            try:
+                segment = Segment.create(preferred)
+                break
+            except OutOfSharedMemoryError as error:
+                if preferred == wanted.least:
+                    error.node = self._node
+                    raise
+                preferred = wanted.least
         self._segments[segment.name] = segment
         return segment
 
@@ -125,9 +153,17 @@ class NodeMemory:
         )
 
     def take_back(self, names: Iterable[str]) -> None:
-        """Unlink segments that the worker has handed back. Views of them stay good."""
-        for name in names:
-            self._drop(self._segments.pop(name))
+        """Unlink segments that the worker has handed back. Views of them stay good.
+
+        It may be told twice in a row of the same ones.
+
+        Raises:
+            KeyError: It never had one of them.
+        """
+        before, self._returned = self._returned, tuple(names)
+        for name in self._returned:
+            if name in self._segments or name not in before:
+                self._drop(self._segments.pop(name))
 
     def view(self, at: Located, dtype: Any = None) -> Array:
         """A snapshot of a leased tensor; the lease ends when its last view is garbage.
@@ -139,19 +175,7 @@ class NodeMemory:
         memory = self._segments[at.segment].memory
         dtype = at.dtype if dtype is None else dtype
         array, holder = snapshot.over(memory, at.offset, at.shape, dtype)
-        self._watch(holder, at.lease, array.nbytes)
-        return array
-
-    def own(
-        self, segment: str, offset: int, shape: tuple[int, ...], dtype: Any, lease: int
-    ) -> Array:
-        """A writable array over a leased buffer that no blob has, for a caller to keep.
-
-        The lease ends when the last view of it is garbage.
-        """
-        memory = self._segments[segment].memory
-        array, holder = snapshot.owned_over(memory, offset, shape, dtype)
-        self._watch(holder, lease, array.nbytes)
+        self._watch(holder, at.lease, at.segment, at.offset, array.nbytes)
         return array
 
     def draft(
@@ -162,29 +186,30 @@ class NodeMemory:
         The lease ends when the last view of it is garbage.
         """
         draft = Unfinished(self._segments[segment].memory, offset, shape, dtype)
-        self._watch(draft.holder, lease, prod(shape) * dtype.itemsize)
+        self._watch(draft.holder, lease, segment, offset, prod(shape) * dtype.itemsize)
         return draft
 
-    def _watch(self, holder: Any, lease: int, nbytes: int) -> None:
+    def note(self, lease: int, segment: str, offset: int, nbytes: int) -> None:
+        """Remember where a lease lies that somebody else will `end`."""
+        self._held[lease] = Lease(lease, segment, offset, nbytes)
+
+    def _watch(self, holder: Any, lease: int, segment: str, offset: int, nbytes: int) -> None:
         """End the lease when the holder is garbage.
 
         Not by `weakref.finalize`, which takes longer than all the rest of a fetch. What it is good
         for is not needed: at the interpreter's end nobody is told of leases, and once this object
-        is closed there are none.
+        is closed there are none. What is called is not Python's, if it can be: a Ctrl-C that comes
+        to a finalizer is lost.
         """
-        over = self._over
+        over: Callable[[Any], object] = self._gone.append
         if nbytes >= LARGE_LEASE and self._chore is not None:
             self._chore.start()
             over = self._over_large
-        self._held[lease] = ref(holder, partial(over, lease))
+        held = self._held[lease] = _Holder(holder, over)
+        held.lease = Lease(lease, segment, offset, nbytes)
 
-    def _over(self, lease: int, _: object) -> None:
-        self._ended.append(lease)
-        self._held.pop(lease, None)
-
-    def _over_large(self, lease: int, _: object) -> None:
-        self._ended.append(lease)
-        self._held.pop(lease, None)
+    def _over_large(self, holder: _Holder) -> None:
+        self._gone.append(holder)
         if self._chore is not None:
             self._questions_before = self._questions
             self._chore.ask()
@@ -207,10 +232,6 @@ class NodeMemory:
         """The memory of a segment, all of it."""
         return self._segments[segment].memory
 
-    def writable(self, segment: str, offset: int, nbytes: int) -> Array:
-        """The bytes of a buffer that the worker reserved, to be written by us and nobody else."""
-        return np.ndarray((nbytes,), np.uint8, self._segments[segment].memory, offset)
-
     def target(self, segment: str, offset: int, shape: tuple[int, ...], dtype: Any) -> Array:
         """A writable array where the worker reserved memory for it."""
         return np.ndarray(shape, dtype, buffer=self._segments[segment].memory, offset=offset)
@@ -224,6 +245,7 @@ class NodeMemory:
                 thread that `tidy_soon` has started.
         """
         self._ended.append(lease)
+        self._held.pop(lease, None)
         chore = self._chore
         if nbytes >= LARGE_LEASE and chore is not None:
             self._questions_before = self._questions
@@ -232,13 +254,41 @@ class NodeMemory:
     def ended(self) -> tuple[int, ...]:
         """The leases that have ended since the last call, for the worker to know."""
         self._questions += 1
+        if self._gone:
+            for holder in take_all(self._gone):
+                number = holder.lease.number
+                self._held.pop(number, None)
+                self._ended.append(number)
         return take_all(self._ended) if self._ended else ()
+
+    def leases(self) -> list[Lease]:
+        """The leases that have not ended. Some may end at any moment."""
+        while True:
+            try:
+                held = list(self._held.items())
+            except RuntimeError:
+                continue  # a finalizer came between
+            return [
+                each.lease if isinstance(each, _Holder) else each
+                for _, each in held
+                if not isinstance(each, _Holder) or each() is not None
+            ]
+
+    def sizes(self) -> dict[str, int]:
+        """The segments, and how many bytes they have."""
+        return {name: segment.size for name, segment in self._segments.items()}
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Unlink all other segments: the worker that used them is dead. Views stay good."""
+        for name in [name for name in self._segments if name not in names]:
+            self._drop(self._segments.pop(name))
 
     def close(self) -> None:
         """Take all names away. What was fetched stays good; nobody is told when it is garbage."""
         self._chore = None
         self._held.clear()
         self._ended.clear()
+        self._gone.clear()
         while self._segments:
             self._drop(self._segments.popitem()[1])
 
@@ -248,7 +298,7 @@ class NodeMemory:
         segment.close()
 
 
-def take_all(queue: deque[int]) -> tuple[int, ...]:
+def take_all(queue: deque[Item]) -> tuple[Item, ...]:
     """Empty a queue to which finalizers may be adding meanwhile."""
     found = []
     while queue:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from procession.errors import did_you_mean
+from procession.errors import BlobNotFoundError, did_you_mean
 from procession.operators.arrays import Array, number
 from procession.operators.registry import REQUIRED, STOPS, Context, Rules, emit, operator
 
@@ -21,9 +22,11 @@ def iter_(count: Array | None = None, *, context: Context) -> Array:
     workspace = context.workspace
     if count is not None:
         return np.asarray(count + count.dtype.type(1))
-    if workspace is not None and workspace.has_blob(context.outputs[0]):
-        present = workspace.fetch_blob(context.outputs[0])
-        return np.asarray(present + present.dtype.type(1))
+    if workspace is not None:
+        # A count that is lost is not one that has not begun.
+        with contextlib.suppress(BlobNotFoundError):
+            present = workspace.fetch_blob(context.outputs[0])
+            return np.asarray(present + present.dtype.type(1))
     return np.ones(1, np.int64)
 
 

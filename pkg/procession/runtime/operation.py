@@ -9,7 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from procession.blobs.blob import Blob, is_tensor
-from procession.errors import BlobNotFoundError, OperatorError, OutOfSharedMemoryError
+from procession.errors import (
+    BlobNotFoundError,
+    OperatorError,
+    OutOfSharedMemoryError,
+    TornBlobError,
+)
 from procession.operators import Definition
 from procession.operators.registry import REQUIRED, WRITTEN
 from procession.runtime.program import NetProgram, Operation
@@ -148,6 +153,7 @@ class PreparedOperation:
 
         Raises:
             BlobNotFoundError: It is not there.
+            TornBlobError: Its value is lost.
         """
         blob = workspace.find(name)
         if blob is None:
@@ -254,7 +260,9 @@ class PreparedOperation:
             text += f"\n  added at {spec.source}"
         return text
 
-    def _missing(self, name: str, workspace: Workspace, task: str) -> BlobNotFoundError:
+    def _missing(
+        self, name: str, workspace: Workspace, task: str
+    ) -> BlobNotFoundError | TornBlobError:
         spec = self.spec
         error = workspace.not_found(name)
         error.task = task

@@ -1,4 +1,12 @@
-"""Workspace: names to blobs, with a parent to look into; Scope, which sees only some of it."""
+"""Workspace: names to blobs, with a parent to look into; Scope, which sees only some of it.
+
+A blob may be *torn*: there is none of that name, and it is remembered why. Looking for it raises
+another error then, until it is written again, or removed. To write it from inside a child is to
+write it, as if it were there.
+
+A workspace may keep a journal of its own blobs (see `procession.blobs.journal`): the global one of
+a worker process that is to be replaced when it dies.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +22,36 @@ import numpy as np
 from procession.blobs import snapshot
 from procession.blobs.blob import Blob, Pool, as_value, is_tensor
 from procession.blobs.heap import HeapPool
+from procession.blobs.journal import Journal, Torn
 from procession.blobs.snapshot import Array
 from procession.blobs.unfinished import Unfinished, description
-from procession.errors import BlobNotFoundError, did_you_mean
+from procession.errors import BlobNotFoundError, TornBlobError, did_you_mean
 
 
 def not_found(
-    blob: str, where: str, names: Any, node: str | None = None, elsewhere: tuple[str, ...] = ()
-) -> BlobNotFoundError:
-    """The error for a blob that is not there, with the nearest names and who else has one."""
+    blob: str,
+    where: str,
+    names: Any,
+    node: str | None = None,
+    elsewhere: tuple[str, ...] = (),
+    torn: Torn | None = None,
+) -> BlobNotFoundError | TornBlobError:
+    """The error for a blob that is not there.
+
+    Args:
+        blob: Its name.
+        where: What to call the workspace.
+        names: The blobs that are there; those with names like it are mentioned.
+        node: The node that the workspace is of.
+        elsewhere: Nodes that have a blob of that name.
+        torn: Why its value is lost, if there was one.
+    """
+    if torn is not None:
+        text = (
+            f"the value of blob {blob!r} in {where} is lost: {torn.reason}. "
+            f"Feed it, or run what writes it."
+        )
+        return TornBlobError(text, blob=blob, node=node, operator=torn.operator)
     text = f"no blob {blob!r} in {where}."
     text += did_you_mean(blob, names)
     if elsewhere:
@@ -117,6 +146,7 @@ class WorkspaceView(ABC):
 
         Raises:
             BlobNotFoundError: There is no such blob.
+            TornBlobError: Its value is lost.
         """
 
     @abstractmethod
@@ -189,7 +219,7 @@ class WorkspaceView(ABC):
         """
 
     @abstractmethod
-    def not_found(self, name: str) -> BlobNotFoundError:
+    def not_found(self, name: str) -> BlobNotFoundError | TornBlobError:
         """The error for a blob that is not here."""
 
 
@@ -236,6 +266,9 @@ class Workspace(WorkspaceView):
             pool if pool is not None else parent._pool if parent is not None else HeapPool()
         )
         self._blobs: dict[str, Blob] = {}
+        self._torn: dict[str, Torn] = parent._torn if parent is not None else {}
+        """Of the workspace that has no parent, for all that are inside."""
+        self._journal: Journal | None = None
         self._forward: Mapping[str, str] | None = None
         self.exported: frozenset[str] = frozenset()
         """Names that belong to the parent even when they are made here."""
@@ -280,10 +313,16 @@ class Workspace(WorkspaceView):
         while home._parent is not None:
             if home._forward is not None and name in home._forward:
                 name = home._forward[name]
-            elif name not in home.exported:
+            elif name not in home.exported and home._torn_home(name) is None:
+                # If the parent has lost one of that name, that is what is written.
                 break
             home = home._parent
-        kept = home._blobs.setdefault(name, blob)
+        if home._journal is None:
+            kept = home._blobs.setdefault(name, blob)
+        else:
+            kept = home._keep_on_record(name, blob, home._journal)
+        if home._torn and home._parent is None:
+            home._torn.pop(name, None)
         if home._parent is not None and home._forward is None:
             outer = home._parent.find(name)
             if outer is not None:
@@ -293,6 +332,62 @@ class Workspace(WorkspaceView):
             # Another thread made it meanwhile; the later value counts.
             kept.store(blob.value)
             blob.close()
+
+    def _keep_on_record(self, name: str, blob: Blob, journal: Journal) -> Blob:
+        """Make a blob visible that the journal knows of before anybody finds it."""
+        with journal.lock:
+            kept = self._blobs.get(name)
+            if kept is not None:
+                return kept
+            try:
+                blob.attach(journal.entry(name))
+            except BaseException:
+                blob.close()
+                raise
+            self._blobs[name] = blob
+        return blob
+
+    def keep_journal(self, journal: Journal) -> None:
+        """Have a journal know of all blobs of this workspace itself. Only while there are none."""
+        assert not self._blobs
+        assert self._parent is None
+        self._journal = journal
+
+    def forget_journal(self) -> None:
+        """Write nothing into the journal any more, as in a copy of the process."""
+        self._journal = None
+        for blob in self._blobs.values():
+            blob.entry = None
+
+    @property
+    def torn(self) -> Mapping[str, Torn]:
+        """The blobs of the workspace that has no parent whose values are lost, and why."""
+        return MappingProxyType(self._torn)
+
+    def tear(self, name: str, torn: Torn) -> None:
+        """The value of a blob is lost; there need not be one. Not for a child."""
+        assert self._parent is None
+        if self._journal is not None:
+            self._journal.entry(name).torn(torn)
+        blob = self._blobs.pop(name, None)
+        if blob is not None:
+            # The entry has been told.
+            blob.entry = None
+            blob.close()
+        self._torn[name] = torn
+
+    def _torn_home(self, name: str) -> tuple[Workspace, str] | None:
+        """The workspace without a parent, and the blob's name there, if it is torn there."""
+        if not self._torn:
+            return None
+        workspace = self
+        while workspace._parent is not None:
+            if workspace._forward is not None:
+                if name not in workspace._forward:
+                    return None
+                name = workspace._forward[name]
+            workspace = workspace._parent
+        return (workspace, name) if name in self._torn else None
 
     def own_names(self) -> KeysView[str]:
         """The names of the blobs of this workspace itself, as they are when looked at."""
@@ -353,10 +448,18 @@ class Workspace(WorkspaceView):
                     break
                 inner = workspace._forward[inner]
             workspace = workspace._parent
-        raise self.not_found(name_of(name))
+        torn = self._torn_home(name_of(name))
+        if torn is None:
+            raise self.not_found(name_of(name))
+        home, inner = torn
+        home._torn.pop(inner, None)
+        if home._journal is not None:
+            home._journal.entry(inner).remove()
 
-    def not_found(self, name: str) -> BlobNotFoundError:
-        return not_found(name, self.place, self.names(), node=self.node)
+    def not_found(self, name: str) -> BlobNotFoundError | TornBlobError:
+        home = self._torn_home(name)
+        torn = None if home is None else home[0]._torn.get(home[1])
+        return not_found(name, self.place, self.names(), node=self.node, torn=torn)
 
     def close(self) -> None:
         """Give all blobs' memory back. What was fetched stays good."""

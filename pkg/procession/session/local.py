@@ -15,7 +15,12 @@ import psutil
 
 from procession.blobs.unfinished import Unfinished
 from procession.compiler.compiled import CompiledRunnable
-from procession.errors import BlobNotFoundError, RunCancelledError, SessionClosedError
+from procession.errors import (
+    BlobNotFoundError,
+    RunCancelledError,
+    SessionClosedError,
+    TornBlobError,
+)
 from procession.graph.task import LOCAL, Node
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Deadline
@@ -257,7 +262,7 @@ class LocalWorkspace(WorkspaceView):
         with self._used() as workspace:
             self._having(workspace, name).remove_blob(name)
 
-    def not_found(self, name: str) -> BlobNotFoundError:
+    def not_found(self, name: str) -> BlobNotFoundError | TornBlobError:
         with self._used() as workspace:
             return self._not_found(workspace, name)
 
@@ -266,7 +271,7 @@ class LocalWorkspace(WorkspaceView):
             raise self._not_found(workspace, name_of(name))
         return workspace
 
-    def _not_found(self, workspace: Workspace, name: str) -> BlobNotFoundError:
+    def _not_found(self, workspace: Workspace, name: str) -> BlobNotFoundError | TornBlobError:
         error = not_found(
             name,
             workspace.place,

@@ -331,7 +331,7 @@ class Workspace(runtime.Workspace):
         if not np.may_share_memory(array, value) or not value.size:
             np.copyto(array, value)
         blob.store(array)
-        blob.exposed = True
+        blob.expose()
         return array
 
     def fetch_blob(self, name: Any) -> Any:
