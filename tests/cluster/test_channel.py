@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -102,11 +103,9 @@ def until_asleep(pair: Pair, word: int) -> None:
         time.sleep(0)
 
 
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.binary(max_size=200),
-    lambda inner: st.lists(inner, max_size=4).map(tuple),
-    max_leaves=8,
-)
+LEAF = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.binary(max_size=200)
+FLAT = LEAF | st.lists(LEAF, max_size=4).map(tuple)
+PLAIN = FLAT | st.lists(FLAT, max_size=4).map(tuple)
 
 
 class TestMessages:
@@ -423,3 +422,78 @@ class TestFence:
             assert pair.below.receive() == (number,)
             pair.below.send((number,))
             assert pair.above.take() == (number,)
+
+
+class TestInterruption:
+    """What Ctrl-C between two steps leaves, and how it goes on."""
+
+    def test_a_message_stays_until_it_is_seen(self, pair):
+        pair.below.send((1,))
+        assert [pair.above.peek(), pair.above.peek()] == [(1,), (1,)]
+        assert pair.above.heard() == 0
+        pair.above.seen()
+        assert pair.above.heard() == 1
+        assert not pair.above.arrived()
+
+    def test_a_letter_stays_until_it_is_seen(self, pair):
+        message = (1, bytes(2 * SLOT_SIZE))
+        thread = in_background(lambda: pair.below.send(message))
+        until_arrived = wait([pair.above], soon())
+        assert until_arrived == [pair.above]
+        assert [pair.above.peek(soon()), pair.above.peek(soon())] == [message, message]
+        pair.above.seen()
+        thread.join(20)
+        assert not pair.above.arrived()
+
+    def test_before_its_head_is_written_it_was_not_sent(self, pair, monkeypatch):
+        pair.above.send((1,))
+        assert pair.below.receive() == (1,)
+        monkeypatch.setattr(pair.above, "_out_slot", None)
+        with pytest.raises(TypeError):
+            pair.above.send((2,))
+        assert pair.above.sent() == 1
+        assert not pair.below.arrived()
+
+    def test_it_is_rung_for_later(self, pair, monkeypatch):
+        def interrupted(deadline: float | None) -> None:
+            raise KeyboardInterrupt
+
+        heard = []
+        thread = in_background(lambda: heard.append(pair.below.receive()))
+        until_asleep(pair, board.BELOW_SLEEPS)
+        with monkeypatch.context() as patch:
+            patch.setattr(pair.above, "_ring", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pair.above.send((1,))
+        assert pair.above.sent() == 1
+        pair.above.resume()
+        thread.join(20)
+        assert heard == [(1,)]
+
+    def test_a_letter_goes_on_without_who_waited_for_it(self, pair, monkeypatch):
+        begun, go = threading.Event(), threading.Event()
+        write = Channel._write
+
+        def slowly(self, data, deadline):
+            begun.set()
+            assert go.wait(20)
+            write(self, data, deadline)
+
+        def interrupt() -> None:
+            assert begun.wait(20)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        monkeypatch.setattr(Channel, "_write", slowly)
+        thread = in_background(interrupt)
+        message = (1, bytes(2 * SLOT_SIZE))
+        with pytest.raises(KeyboardInterrupt):
+            pair.above.send(message)
+        thread.join(20)
+        assert pair.above.sending
+        heard = []
+        thread = in_background(lambda: heard.append(pair.below.receive()))
+        go.set()
+        pair.above.resume()
+        thread.join(20)
+        assert heard == [message]
+        assert not pair.above.sending

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tests.session.process_nodes import python_net, run_on
 
@@ -63,23 +64,26 @@ class TestOperatorsThat:
             workspace.feed_blob("x", number)
             assert workspace.fetch_blob("x") == number
 
-    def test_leave_a_child_that_outlives_the_worker(self, session, tmp_path):
+    def test_leave_a_child_that_outlives_the_worker_a_little(self, session, tmp_path):
         path = tmp_path / "pid"
 
         def leave(inputs, outputs):
+            read, write = os.pipe()
             child = os.fork()
             if child == 0:
-                signal.pause()
-                os._exit(0)
-            path.write_text(str(child))
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                path.write_text(str(os.getpid()))
+                os.write(write, b"+")
+                while True:
+                    signal.pause()
+            os.read(read, 1)
 
         run_on(session, "a", python_net(leave))
-        try:
-            os.kill(session.stats()["a"].pid, signal.SIGKILL)
-            with pytest.raises(NodeDiedError, match="SIGKILL"):
-                session.workspace("a").feed_blob("x", "a" * 4_000_000)
-        finally:
-            os.kill(int(path.read_text()), signal.SIGKILL)
+        child = psutil.Process(int(path.read_text()))
+        os.kill(session.stats()["a"].pid, signal.SIGKILL)
+        with pytest.raises(NodeDiedError, match="SIGKILL"):
+            session.workspace("a").feed_blob("x", "a" * 4_000_000)
+        assert psutil.wait_procs([child], timeout=10)[1] == []
 
     def test_leave_a_thread_behind(self, session, tmp_path):
         meet = str(tmp_path / "meet")
@@ -296,7 +300,8 @@ class TestSignals:
     def test_ctrl_c_while_closing_leaves_nothing(self, monkeypatch):
         session = ProcessSession(["a", "b"])
         session.workspace("a").feed_blob("x", np.zeros(5000))
-        join = type(session._supervisor.nodes["a"].process).join
+        process = type(session._supervisor.nodes["a"].life.process)
+        join = process.join
         interrupts = [KeyboardInterrupt]
 
         def interrupted(self, timeout=None):
@@ -304,7 +309,7 @@ class TestSignals:
                 raise interrupts.pop()
             return join(self, timeout)
 
-        monkeypatch.setattr(type(session._supervisor.nodes["a"].process), "join", interrupted)
+        monkeypatch.setattr(process, "join", interrupted)
         with pytest.raises(KeyboardInterrupt):
             session.close()
         assert not session.is_open()

@@ -66,7 +66,9 @@ class TestStarting:
             ProcessSession(**options)
 
     def test_a_worker_that_does_not_come_up(self, monkeypatch):
-        monkeypatch.setattr("procession.cluster.node.WORKER", "procession.cluster.nowhere:main")
+        monkeypatch.setattr(
+            "procession.cluster.incarnation.WORKER", "procession.cluster.nowhere:main"
+        )
         with pytest.raises(NodeDiedError, match="before it was ready"):
             ProcessSession(["a", "b"])
         assert segments() == set()

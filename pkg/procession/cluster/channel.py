@@ -12,20 +12,28 @@ The sender
        coordinator that spins for the answer would be in the worker's way there. An eventfd wakes it
        wherever a core is free.
     A message that is larger than the slot has `LONG` in its head instead of a length, and goes
-    through the socket after it: `LETTER`, its length in 8 bytes, its bytes.
+    through the socket after it: `LETTER`, its length in 8 bytes, its bytes. It is a *letter*.
 
 The receiver
     1. spins on the head for as long as its patience lasts, which is nothing when no core is free
        or the last tries were in vain (see `Channel.spin`);
     2. writes into its word that it may be asleep, looks at the head once more, and sleeps until it
        is rung for;
-    3. when it is woken it takes one byte from the socket, or what the alarm has counted. A bell
-       that was rung for a message which it found on its second look has no message any more; it
-       goes to sleep again.
+    3. when it is woken it takes one byte from the socket, or what the alarm has counted, unless
+       the head says that a letter follows. A bell that was rung for a message which it found on its
+       second look has no message any more; it goes to sleep again;
+    4. has `peek`ed at the message, done what it says, and then marks it as `seen`.
 
 That nothing is slept through follows from the order of these steps on both sides, and from the
 fences between them (see `board`). At most one bell is left over by each message, and each sleep
 takes what is left.
+
+Who is interrupted here, as a coordinator by Ctrl-C, between any two of these steps, loses nothing.
+The head is what counts: a message whose head is not written was not sent, and one whose head is
+written was, even if nobody has rung for it (`resume` does). A message that was not marked as seen
+is still there to be peeked at, so what is done with it must bear being done twice. Letters are no
+single step, so the main thread, the only one that Ctrl-C comes to, leaves them to an `Errand`,
+which goes on whatever happens to it; the next `resume` or `peek` waits for its end.
 
 Who dies here: the kernel closes a dead process's end of the socket, which wakes who sleeps. The
 coordinator waits for the process as well (`sentinel`), because a process that died may have left
@@ -47,18 +55,23 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from procession.cluster import board
 from procession.cluster.board import SLOT_SIZE, STORES_IN_ORDER, Board, Fence
+from procession.cluster.errand import Errand
 
 BELL = b"\0"
 LETTER = b"\1"
 LONG = 0xFFFF
 """In a head, in the place of a length: the message comes as a letter."""
 _LENGTH_BITS = 16
+_SMALL_TUPLE = ord(")")
+"""What `marshal` begins a message with."""
+_NO_FLAG = 0x7F
 _NUMBERS = 1 << 40
 _LENGTH = struct.Struct("=Q")
 _CHUNK = 1 << 20
@@ -68,6 +81,7 @@ MILLISECONDS_MOST = 2**31 - 1
 """What poll() takes."""
 LOOKS = 8
 """How often a spinner looks at the word before it looks at the clock."""
+Result = TypeVar("Result")
 VAIN_MOST = 127
 """How many waits in a row are at most slept through before spinning is tried again."""
 
@@ -113,7 +127,10 @@ class Channel:
         self._words = shared.words
         self._fence = Fence()
         self._number = 0
-        self._letter_begun = False
+        self.sending: Errand[None] | None = None
+        """The letter that may be on its way, until `send` or `resume` has waited for it."""
+        self._incoming: tuple[int, Errand[bytearray]] | None = None
+        """The head of the letter that is being received, or was received last, and what does it."""
         self._vain = 0
         self._skip = 0
         self._alarm = alarm
@@ -132,6 +149,7 @@ class Channel:
             self._asleep, self._other_asleep = board.BELOW_SLEEPS, board.ABOVE_SLEEPS
         # Not what stands there: the other side may have spoken before this was made.
         self._seen = 0
+        self._peeked = (0, 0)
 
     def file(self) -> int:
         """The number of the socket's file."""
@@ -161,7 +179,6 @@ class Channel:
         """
         data = marshal.dumps(message)
         length = len(data)
-        self.bytes_sent += length
         self._number = number = (self._number + 1) % _NUMBERS
         words = self._words
         if length <= SLOT_SIZE:
@@ -173,10 +190,40 @@ class Channel:
             if words[self._other_asleep]:
                 self._ring(deadline)
         else:
-            words[self._out] = number << _LENGTH_BITS | LONG
-            self._ring(deadline)
-            self._write(LETTER + _LENGTH.pack(length) + data[:_CHUNK], deadline)
-            self._write(memoryview(data)[_CHUNK:], deadline)
+            self.sending = self._errand(partial(self._post, number, data, deadline))
+            self.sending.run()
+            self.sending = None
+        self.bytes_sent += length
+
+    def _errand(self, job: Callable[[], Result]) -> Errand[Result]:
+        return Errand(job, interruptible=self.sentinel is not None)
+
+    def _post(self, number: int, data: bytes, deadline: float | None) -> None:
+        self._words[self._out] = number << _LENGTH_BITS | LONG
+        self._ring(deadline)
+        self._write(LETTER + _LENGTH.pack(len(data)) + data[:_CHUNK], deadline)
+        self._write(memoryview(data)[_CHUNK:], deadline)
+
+    def sent(self) -> int:
+        """The number of the last message that was sent, 0 before the first."""
+        return self._words[self._out] >> _LENGTH_BITS
+
+    def resume(self, deadline: float | None = None) -> bool:
+        """See that a message whose sending may have been interrupted arrives, if it was sent.
+
+        Returns:
+            Whether that was done by the deadline. A letter that was not is still on its way.
+        """
+        if self.sending is not None:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                self.sending.run(left)
+            except TimeoutError:
+                return False
+            self.sending = None
+        elif self._words[self._other_asleep]:
+            self._ring(None)
+        return True
 
     def _ring(self, deadline: float | None) -> None:
         if self._alarm is not None and self.sentinel is not None:
@@ -212,8 +259,8 @@ class Channel:
         """Whether a message is there, or begins to be."""
         return self._words[self._in] != self._seen
 
-    def take(self, deadline: float | None = None) -> Any:
-        """The message that has arrived, all of it.
+    def peek(self, deadline: float | None = None) -> Any:
+        """The message that has arrived, all of it. It stays until it is `seen`.
 
         Raises:
             EndOfChannel: There is none, and nobody who could send one.
@@ -222,30 +269,50 @@ class Channel:
         head = self._words[self._in]
         if head == self._seen:
             raise EndOfChannel
-        self._seen = head
         length = head & LONG
         if length <= SLOT_SIZE:
             if not STORES_IN_ORDER:
                 self._fence()
             data: Any = self._in_slot[:length]
         elif length == LONG:
-            data = self._letter(deadline)
+            if self._incoming is None or self._incoming[0] != head:
+                self._incoming = head, self._errand(partial(self._letter, deadline))
+            data = self._incoming[1].run()
             length = len(data)
         else:
             raise GarbledMessage
-        self.bytes_received += length
         try:
+            # Of another tuple the reader would believe any length, and make room for that.
+            if data[0] & _NO_FLAG != _SMALL_TUPLE:
+                raise GarbledMessage
             message = marshal.loads(data)
-        except (ValueError, EOFError, TypeError):
+        except (ValueError, EOFError, TypeError, IndexError):
             raise GarbledMessage from None
-        if not (type(message) is tuple and message):
+        if not message:
             raise GarbledMessage
+        self._peeked = head, length
         return message
 
+    def seen(self) -> None:
+        """What was peeked at has been done."""
+        head, length = self._peeked
+        self.bytes_received += length
+        self._seen = head
+
+    def take(self, deadline: float | None = None) -> Any:
+        """`peek`, for who does not mind to lose the message when he is interrupted."""
+        message = self.peek(deadline)
+        self.seen()
+        return message
+
+    def heard(self) -> int:
+        """The number of the last message that was seen."""
+        return self._seen >> _LENGTH_BITS
+
     def _letter(self, deadline: float | None) -> bytearray:
-        while not self._letter_begun:
-            self._letter_begun = self._read(1, deadline) == LETTER
-        self._letter_begun = False
+        # Bells may have been left over by earlier messages.
+        while self._read(1, deadline) != LETTER:
+            pass
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
         return self._read(length, deadline)
 
@@ -271,7 +338,7 @@ class Channel:
     # Waiting.
 
     def spin(self, limit: int) -> bool:
-        """Look at the head again and again for so many nanoseconds; whether to `take` what came.
+        """Look at the head again and again for so many nanoseconds; whether to `peek` at what came.
 
         Spinning is in vain when the other side takes longer, and does harm when it waits for the
         very core that the spinner is on. The spinner cannot tell, but that nothing came of it: then
@@ -328,14 +395,15 @@ class Channel:
         """
         if file is not None and file == self.sentinel:
             return True
+        head = self._words[self._in]
+        if head != self._seen and head & LONG == LONG:
+            return True  # what is in the socket may be the letter
         try:
             byte = os.read(self.file(), 1)
         except BlockingIOError:
             return self.arrived()
         except (OSError, EndOfChannel):
             return True
-        if byte == LETTER:
-            self._letter_begun = True
         return not byte or self.arrived()
 
     def _sleep(self) -> bool:

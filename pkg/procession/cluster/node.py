@@ -1,76 +1,48 @@
-"""The coordinator's handle on one worker: what it was told, what it owes, whether it lives.
+"""The coordinator's handle on one node: what its worker was told, what it owes, whether it lives.
 
 One question is under way at a time; the session sees to that with a line per node. A question whose
-answer was not waited for, because the run was called off or the user pressed Ctrl-C, is *owed* its
-answer: that is taken, and dropped, before the next question. Only an interruption in the
-middle of a message cannot be mended: then the worker is ended.
+answer was not waited for, because the run was called off or the user pressed Ctrl-C, is owed its
+answer (see `conversation`): that is taken, and dropped, before the next question.
+
+A worker that dies takes its node with it. When the session may *restart* it, the node keeps its
+memory, and the next who asks gets a new worker for it; see `estate` for what that one finds.
 """
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NoReturn
 
-import numpy as np
-
-from procession.blobs import snapshot
-from procession.blobs.blob import as_value, is_tensor
-from procession.blobs.segment import Segment
-from procession.blobs.shared import MINIMUM
-from procession.blobs.unfinished import Unfinished
-from procession.cluster import board, calls, death, protocol
-from procession.cluster.board import BOARD_SIZE, Board
-from procession.cluster.channel import (
-    Channel,
-    Ears,
-    EndOfChannel,
-    GarbledMessage,
-    OutOfTime,
-    hand_over_alarm,
-)
-from procession.cluster.datatypes import pack_dtype, unpack_dtype
-from procession.cluster.launch import WorkerProcess, start_worker
+from procession.blobs.journal import Torn
+from procession.cluster import board, calls, death, estate, protocol
+from procession.cluster.channel import Channel, Ears, EndOfChannel, GarbledMessage, OutOfTime
+from procession.cluster.conversation import Conversation
+from procession.cluster.incarnation import Incarnation
+from procession.cluster.limits import Limits
 from procession.cluster.logs import LogPump
-from procession.cluster.memory import LARGE_LEASE, NodeMemory, take_all
+from procession.cluster.memory import NodeMemory, take_all
 from procession.cluster.protocol import (
-    Adopt,
-    Call,
-    Commit,
+    FEED_INTERRUPTED,
     Done,
     Failed,
-    Feed,
-    Fetch,
-    Granted,
-    Inline,
-    Lend,
     Lent,
     Located,
-    NeedSegment,
-    Pickled,
     Place,
     Ran,
     Ready,
-    Remove,
-    Reserve,
-    Reserved,
     Returned,
     Run,
     Start,
     Stop,
     Tidy,
     Value,
-    packed,
-    unpacked,
 )
-from procession.cluster.serial import Report, dumps, loads
+from procession.cluster.questions import Questions
+from procession.cluster.serial import Report
 from procession.errors import (
     NodeDiedError,
-    OutOfSharedMemoryError,
     RunTimeoutError,
     SessionClosedError,
 )
@@ -78,14 +50,14 @@ from procession.graph.properties import NodeProperties
 from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import Workspace
 
-WORKER = "procession.cluster.worker:main"
-"""What a worker process runs."""
-READY_WITHIN = 60.0
-"""Seconds in which a worker must have started."""
+GONE_WITHIN = 1.0
+"""Seconds that are waited at most, after a worker's end, for the processes that it started."""
+TIDY_WITHIN = 1.0
+"""Seconds that a worker has to answer when its memory is seen to; then it is left alone."""
 
 
 class NodeHandle:
-    """One worker process, seen from the coordinator. Starts it at once; `ready` waits for it.
+    """One node, seen from the coordinator. Starts its worker at once; `ready` waits for it.
 
     Args:
         name: The node's name.
@@ -97,6 +69,7 @@ class NodeHandle:
         workspace: The class of its workspace; the worker imports it.
         logs: What passes on what it prints; None has it write to our own files.
         tidy: A method that does `NodeHandle.tidy` when nobody else is asking; see `NodeMemory`.
+        limits: How long it may take.
     """
 
     def __init__(
@@ -111,16 +84,21 @@ class NodeHandle:
         workspace: type[Workspace],
         logs: LogPump | None,
         tidy: Callable[[str], bool] | None,
+        limits: Limits,
     ) -> None:
         self.name = name
         self._logs = logs
         self._tidy = tidy
+        self._limits = limits
         self.properties = properties
         self.names: set[str] = set()
         """The blobs of its global workspace, as of its last answer."""
+        self.torn: dict[str, Torn] = {}
+        """Blobs that were lost half written, and why; until they are written again."""
         self.changes = 0
         """How often these have changed."""
         self.runs = 0
+        self.restarts = 0
         self.plan_bytes = 0
         self.threads = threads
         """The cap on BLAS threads; a change reaches the worker with its next run."""
@@ -129,49 +107,51 @@ class NodeHandle:
         self.closed = False
         self.ending = False
         """Whether the session is ending it, so that its death is no news."""
-        self.late = False
-        """Whether it was killed because a message took too long."""
         self.memory = NodeMemory(name, memory_limit, self._tidy_if_quiet)
+        self.blobs = Questions(
+            name, self.memory, self._ask, self._garbled, self._sent, self._abandon
+        )
         self._forgotten: deque[int] = deque()
-        self._shipped: set[int] = set()
         self._program: NodeProgram | None = None
         self._function = ""
         self._run = 0
+        self._newly_torn: tuple[str, ...] = ()
+        """Blobs that were torn when the last worker died."""
         self._shipping: int | None = None
         self.patience = (0, 0)
         """As for `begin`, for questions about blobs."""
-        self._owed = False
-        self._running = False
+        self._method = method
+        self._environment = environment
+        self._start = Start(name, "", threads, properties or None, workspace)
+        self._estate: estate.Estate | None = None
+        """What the last worker left, if it is dead and may be restarted, or was."""
+        try:
+            self._live()
+        except BaseException:
+            self.memory.close()
+            raise
+
+    def _live(self) -> None:
+        """Have a worker from here on."""
+        start = self._start._replace(threads=self.threads, estate=self._estate)
+        self.life = Incarnation(
+            start,
+            method=self._method,
+            environment=self._environment,
+            logs=self._logs,
+            journaled=self._limits.restarts > 0,
+            timeout=self._limits.start,
+        )
+        self.channel: Channel = self.life.channel
+        self._words = self.life.words
+        self._talk = Conversation(self.channel, self.memory, self._take_in)
         self._ready = False
-        self.channel: Any = None
-        self._segment = Segment.create(BOARD_SIZE)
-        self._board = Board(self._segment.memory)
-        self._words = self._board.words
-        start = Start(name, self._segment.name, threads, properties or None, workspace)
-        try:
-            with contextlib.nullcontext((1, 2)) if logs is None else logs.add(name) as files:
-                self.process: WorkerProcess = start_worker(
-                    WORKER,
-                    pickle.dumps(start),
-                    method=method,
-                    environment=environment,
-                    stdout=files[0],
-                    stderr=files[1],
-                )
-        except BaseException:
-            self._drop_memory()
-            raise
-        connection, alarm = self.process.connection, None
-        try:
-            # A worker that has died at once has no use for it; `ready` will tell how.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                alarm = hand_over_alarm(connection)
-        except BaseException:
-            self.process.kill()
-            self.process.close()
-            self._drop_memory()
-            raise
-        self.channel = Channel(connection, self._board, self.process.sentinel, alarm)
+        self.late = False
+        """Whether it was killed because a message took too long."""
+        self.overdue = False
+        """Whether it was killed because it did not stop when its run was called off."""
+        self._shipped: set[int] = set()
+        self._running = False
 
     def __repr__(self) -> str:
         return f"<NodeHandle {self.name!r}, pid {self.pid}>"
@@ -182,18 +162,19 @@ class NodeHandle:
     @property
     def pid(self) -> int:
         """The worker's process id."""
-        return self.process.pid
+        return self.life.process.pid
 
     def ready(self) -> None:
         """Wait until the worker listens."""
         if not self._ready:
-            answer = self._receive(time.monotonic() + READY_WITHIN)
+            answer = self._receive(time.monotonic() + self._limits.start)
             if answer is None:
-                self.kill()
-                raise self._death(f"did not start within {READY_WITHIN:.0f} s and was killed")
+                self.life.kill()
+                raise self._death(f"did not start within {self._limits.start:g} s and was killed")
             if isinstance(answer, Failed):
                 raise Report._make(answer.report).unpack()
-            assert isinstance(answer, Ready)
+            if not isinstance(answer, Ready):
+                raise self._garbled()
             self._ready = True
 
     # Runs.
@@ -253,16 +234,19 @@ class NodeHandle:
             NodeDiedError: The worker died.
         """
         answer = self._hear(deadline)
-        assert answer is None or isinstance(answer, Ran)
-        return answer
+        if answer is None or type(answer) is Ran:
+            return answer
+        raise self._garbled()
 
     def outputs(self, answer: Ran) -> dict[str, Any]:
         """The values that a run handed back, by blob."""
         assert self._program is not None
         values: dict[str, Any] = {}
+        if len(answer.outputs) != len(self._program.outputs):
+            raise self._garbled()
         try:
             for name, value in zip(self._program.outputs, answer.outputs, strict=True):
-                values[name] = self._value(value, name)
+                values[name] = self.blobs.value(value, name)
         except BaseException:
             # Those with a view end when that is garbage.
             self.drop(answer.outputs[len(values) :])
@@ -274,27 +258,52 @@ class NodeHandle:
 
         Safe in any thread.
         """
-        if self._owed:
-            # The board is gone when the node just died.
-            with contextlib.suppress(ValueError):
+        # The board is gone when the node just died.
+        try:
+            if self._talk.owes():
                 self._words[board.CANCEL] = self._run
+        except ValueError:
+            pass
+
+    def kill_overdue(self) -> None:
+        """Kill the worker if it is still busy with a run that was called off."""
+        try:
+            if self._talk.owes():
+                self.overdue = True
+                self.life.process.kill()
+        except ValueError:
+            pass
 
     def needs_settling(self) -> bool:
         """Whether `settle` has something to do, or to say."""
-        return self._owed or self.closed or self.dead is not None
+        return self.closed or self.dead is not None or self._talk.owes()
 
     def settle(self, deadline: float | None = None) -> None:
-        """Take, and drop, an answer that is still owed.
+        """See that the worker lives, and take, and drop, an answer that is still owed.
+
+        A worker that is dead and may be restarted is.
 
         Raises:
-            RunTimeoutError: It does not come by then.
+            RunTimeoutError: The answer does not come by then.
             NodeDiedError: The worker died, now or before.
         """
-        if self.dead is not None or self.closed:
-            self.check_alive()
+        if self.closed:
             self.check_not_closed()
-        if self._owed:
-            answer = self._receive(deadline)
+        if self.dead is not None:
+            if not self.restartable:
+                raise self._died_before()
+            self._restart()
+        if not self._talk.owes():
+            return
+        if not self._ready:
+            self.ready()
+            return
+        try:
+            arrives = self.channel.resume(deadline)
+        except BaseException as error:
+            self._broken(error)
+        while self._talk.owes():
+            answer = self._receive(deadline) if arrives else None
             if answer is None:
                 raise RunTimeoutError(f"node {self.name!r} is still busy with an earlier run")
             if isinstance(answer, Ran):
@@ -312,68 +321,11 @@ class NodeHandle:
             if isinstance(payload, Located):
                 self.memory.end(payload.lease)
 
-    # Blobs.
-
-    def fetch(self, name: str) -> Any:
-        """A blob's value."""
-        answer = self._ask(Fetch(name))
-        assert isinstance(answer, Value)
-        return self._value(answer.value, name)
-
-    def feed(self, name: str, value: Any) -> None:
-        """Give a blob a value: a large tensor's bytes are written into the worker's own memory."""
-        value = as_value(value, name)
-        if is_tensor(value) and value.nbytes >= MINIMUM:
-            answer = self._ask(Reserve(name, value.shape, pack_dtype(value.dtype)))
-            assert isinstance(answer, Reserved)
-            target = self.memory.target(answer.segment, answer.offset, value.shape, value.dtype)
-            np.copyto(target, value)
-            self._ask(Commit())
-        elif is_tensor(value):
-            inline = Inline(value.tobytes(), value.shape, pack_dtype(value.dtype))
-            self._ask(Feed(name, tuple(inline)))
-        else:
-            what = f"the {type(value).__name__} fed to blob {name!r}"
-            self._ask(Feed(name, tuple(Pickled(dumps(value, what)))))
-
-    def remove(self, name: str) -> None:
-        """Remove a blob."""
-        self._ask(Remove(name))
-        self.memory.tidy_soon()
-
-    def lend(self, sizes: Sequence[int]) -> list[Place]:
-        """Buffers of so many bytes that no blob owns, leased to us."""
-        answer = self._ask(Lend(tuple(sizes)))
-        assert isinstance(answer, Lent)
-        return [Place._make(place) for place in answer.places]
-
-    def draft(self, nbytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
-        """An array of so many bytes to be filled. Its `buffer` is the lease to `adopt` it by."""
-        (place,) = self.lend([nbytes])
-        draft = self.memory.draft(place.segment, place.offset, shape, dtype, place.lease)
-        draft.buffer = place.lease
-        return draft
-
-    def adopt(self, name: str, lease: int, shape: tuple[int, ...], dtype: Any) -> None:
-        """Make a lent buffer the value of a blob."""
-        self._ask(Adopt(name, lease, shape, pack_dtype(dtype)))
-
     def tidy(self) -> None:
         """Tell the worker which leases have ended, and take back what it does not need."""
-        self._ask(Tidy())
-
-    def _value(self, value: tuple[Any, ...], name: str) -> Any:
-        payload = protocol.payload(value)
-        if isinstance(payload, Located):
-            return self.memory.view(payload, unpack_dtype(payload.dtype))
-        if isinstance(payload, Inline):
-            dtype = unpack_dtype(payload.dtype)
-            return snapshot.of_bytes(payload.data, payload.shape, dtype)
-        what = f"blob {name!r} of node {self.name!r}"
-        found = loads(payload.data, what)
-        return snapshot.of_copy(found) if isinstance(found, np.ndarray) else found
-
-    # Functions.
+        self._post(Tidy())
+        # Who does not answer, because it was stopped, say, owes that to the next who asks.
+        self._receive(time.monotonic() + TIDY_WITHIN)
 
     def call(
         self,
@@ -383,122 +335,130 @@ class NodeHandle:
         arguments: calls.Packed,
         patience: tuple[int, int],
     ) -> Any:
-        """Have the worker call a function; what it returns.
-
-        Args:
-            run: The number of this call among the runs.
-            name: The function's, for messages.
-            function: By cloudpickle.
-            arguments: What it is called with.
-            patience: See `begin`.
-
-        Raises:
-            BaseException: Whatever the function raises.
-            NodeDiedError, SerializationError, OutOfSharedMemoryError: On the way there or back.
-        """
+        """Have the worker call a function; see `Questions.call` and `begin`."""
         self.settle()
-        places = self.lend(arguments.sizes) if arguments.buffers else []
-        try:
-            for buffer, place in zip(arguments.buffers, places, strict=True):
-                calls.write(buffer, self.memory.whole(place.segment), place.offset)
-        except BaseException:
-            for place in places:
-                self.memory.end(place.lease)
-            raise
-        self._program, self._function, self._run, self._running = None, name, run, True
-        leases = tuple(place.lease for place in places)
-        answer = self._ask(Call(run, function, arguments.data, leases), patience)
-        assert isinstance(answer, Returned)
-        results = [Place._make(place) for place in answer.places]
-        if any(place.nbytes >= LARGE_LEASE for place in (*places, *results)):
-            self.memory.tidy_soon()
-        if answer.failure is not None:
-            raise calls.raised(Report._make(answer.failure))
-        windows = [self._window(place) for place in results]
-        return calls.unpack(answer.data, windows, f"the result of {name}")
 
-    def _window(self, place: Place) -> memoryview:
-        """The bytes of a leased buffer that is ours alone."""
-        end = partial(self.memory.end, place.lease, place.nbytes)
-        whole = self.memory.whole(place.segment)
-        return calls.window(whole, place.offset, place.nbytes, end)
+        def ask(question: Any, kind: type[Any]) -> Any:
+            self._program, self._function = None, name
+            self._run, self._running = run, True
+            return self._ask(question, kind, patience, None)
+
+        return self.blobs.call(run, name, function, arguments, ask)
 
     # The channel.
 
-    def _ask(self, question: Any, patience: tuple[int, int] | None = None) -> Any:
-        self.settle()
+    def _ask(
+        self,
+        question: Any,
+        kind: type[Any],
+        patience: tuple[int, int] | None = None,
+        within: float | None = 0.0,
+    ) -> Any:
+        """The answer to a question.
+
+        Args:
+            question: What to ask.
+            kind: The answer to it, if it is not Failed.
+            patience: See `begin`; left out, that for questions about blobs.
+            within: Seconds until it must have come, None for as long as it takes; left out, as
+                for questions about blobs.
+        """
+        if within == 0.0:
+            within = self._limits.blob
+        deadline = None if within is None else time.monotonic() + within
+        if self.needs_settling():
+            self.settle(deadline)
         above, self._words[board.PATIENCE] = patience or self.patience
-        self._post(question)
-        answer = self._receive(None, above)
-        if isinstance(answer, Failed):
-            raise Report._make(answer.report).unpack()
+        answer = None
+        try:
+            self._post(question, deadline)
+            if self.channel.spin(above):
+                answer = self._hear(deadline)
+            if answer is None:
+                answer = self._receive(deadline)
+        except NodeDiedError:
+            if not self.late:
+                raise
+        if answer is None:
+            raise self._unanswered(question, within)
+        if type(answer) is not kind:
+            if isinstance(answer, Failed):
+                raise Report._make(answer.report).unpack()
+            raise self._garbled()
         return answer
+
+    def _unanswered(self, question: Any, within: float | None) -> RunTimeoutError:
+        what = type(question).__name__.lower()
+        if self.dead is None:
+            self.life.kill()
+            self._death(f"did not answer within {within:g} s and was killed")
+        return RunTimeoutError(
+            f"node {self.name!r} did not answer ({what}) within {within:g} s, which is the "
+            f"session's blob_timeout, and was killed{self.what_next()}",
+            timeout=within,
+            killed=(self.name,),
+        )
 
     def _post(self, question: Any, deadline: float | None = None) -> None:
         if self.dead is not None:
-            self.check_alive()
+            raise self._died_before()
         try:
-            self._owed = True
-            self.channel.send(packed(question, self.memory.ended()), deadline)
+            self._talk.ask(question, deadline)
         except BaseException as error:
             self._broken(error)
 
-    def _receive(self, deadline: float | None, patience: int = 0) -> Any:
+    def _receive(self, deadline: float | None) -> Any:
         """The worker's next answer, None when it does not come by then."""
         channel = self.channel
         while True:
-            if not channel.spin(patience):
-                with Ears([channel]) as ears:
-                    if not listen(ears, {channel: self}, deadline):
-                        return None
+            with Ears([channel]) as ears:
+                if not listen(ears, {channel: self}, deadline):
+                    return None
             message = self._hear(deadline)
             if message is not None:
                 return message
 
     def _hear(self, deadline: float | None) -> Any:
-        """The answer that is there; None when the worker asked for memory, which is granted."""
+        """The answer that is there; None for what is none."""
         try:
-            message, _ = unpacked(self.channel.take(deadline))
-            if type(message) is NeedSegment:
-                self.channel.send(packed(self._grant(message)), deadline)
-                return None
-            self._owed = False
-            if type(message) is Ran:
-                self._running = False
-                self.runs += message.failure is None and not message.cancelled
-                if not message.loaded and self._shipping is not None:
-                    self._shipped.discard(self._shipping)
-            elif type(message) is Returned:
-                self._running = False
-                self.runs += message.failure is None
-                self.memory.take_back(message.returned)
-                return message
-            elif type(message) is not Done:
-                return message
-            if message.appeared or message.vanished:
-                self.names.difference_update(message.vanished)
-                self.names.update(message.appeared)
-                self.changes += 1
-            if message.returned:
-                self.memory.take_back(message.returned)
-            return message
+            return self._talk.hear(deadline)
         except BaseException as error:
             self._broken(error)
 
-    def _grant(self, wanted: NeedSegment) -> Granted | Failed:
-        try:
-            segment = self.memory.grant(wanted)
-        except OutOfSharedMemoryError as error:
-            return Failed(tuple(Report.of(error)))
-        return Granted(segment.name, segment.size)
+    def _take_in(self, message: Any) -> None:
+        """Note what an answer says beside what was asked. It may be told twice."""
+        kind = type(message)
+        if kind is Ran:
+            self._running = False
+            self.runs += message.failure is None and not message.cancelled
+            if not message.loaded and self._shipping is not None:
+                self._shipped.discard(self._shipping)
+        elif kind is Returned:
+            self._running = False
+            self.runs += message.failure is None
+            self.memory.take_back(message.returned)
+            return
+        elif kind is not Done:
+            return
+        if message.appeared or message.vanished:
+            if {*map(type, message.appeared), *map(type, message.vanished)} != {str}:
+                raise GarbledMessage
+            self.names.difference_update(message.vanished)
+            self.names.update(message.appeared)
+            for name in message.appeared:
+                self.torn.pop(name, None)
+            self.changes += 1
+        if message.returned:
+            self.memory.take_back(message.returned)
 
     def _broken(self, error: BaseException) -> NoReturn:
-        """What must be done whole was not: half a message would be taken for another."""
+        """Something went wrong with a message: work out what it means."""
         try:
             raise error
         except GarbledMessage:
-            self.kill()
-            raise self._death("said what is no message, and was killed") from None
+            # By a signal handler, say, there may be nothing left to look at.
+            self.check_not_closed()
+            raise self._garbled() from None
         except EndOfChannel:
             self.check_not_closed()
             died = self._death()
@@ -507,64 +467,125 @@ class NodeHandle:
             raise died from None
         except OutOfTime:
             self.late = True
-            self.kill()
+            self.life.kill()
             raise self._death("did not take or end a message in time, and was killed") from None
-        except BaseException:
-            if self.closed:
-                # By a signal handler meanwhile: there is nothing left to look at.
-                if isinstance(error, Exception):
-                    self.check_not_closed()
-                raise
-            self.kill()
-            self._death("was in the middle of a message when that was interrupted, and was killed")
+        except Exception:
+            self.check_not_closed()
             raise
+
+    def _garbled(self) -> NodeDiedError:
+        """The worker is not to be relied upon: end it."""
+        self.life.kill()
+        return self._death("said what is no message of ours, and was killed")
+
+    def _sent(self) -> int:
+        return self.channel.sent()
+
+    def _abandon(self, blob: str, number: int) -> None:
+        """A blob is half written, unless the worker was told that it is whole."""
+        if self.dead is None and not self.closed and self._sent() == number:
+            self.names.discard(blob)
+            self.torn[blob] = FEED_INTERRUPTED
+            self.changes += 1
 
     # Life and death.
 
-    def check_alive(self) -> None:
-        """Raise the error of the node's death if it is dead."""
-        if self.dead is not None:
-            text, details = self.dead
-            raise NodeDiedError(
-                f"{text}\n  (that was earlier: the node's blobs are gone, and this session cannot "
-                f"run on it any more)",
-                **details,
-            )
+    @property
+    def restartable(self) -> bool:
+        """Whether it is dead, and the next who asks gets a new worker."""
+        return self.dead is not None and self._estate is not None
+
+    def _died_before(self) -> NodeDiedError:
+        assert self.dead is not None
+        text, details = self.dead
+        return NodeDiedError(f"{text}\n  (that was earlier{self.what_next()})", **details)
+
+    def _restart(self) -> None:
+        """Have a new worker go on with what the dead one left."""
+        before = self.life
+        try:
+            self._live()
+        except BaseException:
+            self.life = before
+            raise
+        self.dead = None
+        self.restarts += 1
+        self.ready()
 
     def check_not_closed(self) -> None:
         """Raise when the session was closed, by a signal handler in the middle of a run."""
         if self.closed:
             raise SessionClosedError("the session was closed meanwhile")
 
-    def kill(self) -> None:
-        """End the worker at once."""
-        self.process.kill()
-        self.process.join(10)
-
     def killed_for_timeout(self) -> None:
         """Kill the worker, and remember why."""
-        self.kill()
+        self.life.kill()
         self._death("did not stop in time and was killed")
 
     def _death(self, how: str | None = None) -> NodeDiedError:
         """Work out how the worker died and what it was doing; mark the node dead."""
+        process = self.life.process
         # The channel can be at its end a moment before the process is.
-        if not self.process.join(5):
-            self.kill()
+        if not process.join(5):
+            self.life.kill()
             how = how or "closed its connection and was killed"
-        code, doing = self.process.exitcode(), self._was_doing()
-        self._finish_logs()
+        if self.overdue:
+            how = "did not stop when its run was called off, and was killed"
+        code, doing = process.exitcode(), self._was_doing()
+        if self._logs is not None:
+            self._logs.finish(self.name)
         printed = [] if self._logs is None else self._logs.last_lines(self.name)
-        if how is None and self.process.lost:
-            code, how = None, "was lost, because its fork server ended"
+        if how is None and process.lost:
+            code, how = (
+                None,
+                "was lost, because its parent (the fork server, or a keeper of its own) ended",
+            )
         text, details = death.describe(self.name, self.pid, code, how, doing, printed, self._ready)
+        self._settle_estate(text)
         self.dead = (text, details)
-        self._owed = False
-        self.names.clear()
         self.changes += 1
-        self.process.close()
-        self._drop_memory()
+        self.life.close()
+        if self.restartable:
+            details["restarts"], details["torn"] = True, self._newly_torn
+            text += f"\n  the session can go on{self.what_next()}"
         return NodeDiedError(text, **details)
+
+    def _settle_estate(self, how: str) -> None:
+        """Work out what the dead worker leaves to the next one, if there is to be one."""
+        left, torn_before = None, self.torn
+        if self.restarts < self._limits.restarts and not self.ending:
+            if self._ready:
+                left = estate.inherit(
+                    node=self.name,
+                    journal=self.life.journal,
+                    memory=self.memory,
+                    generation=self.restarts + 1,
+                    words=self._words,
+                    run=self._run if self._running else None,
+                    program=self._program,
+                    pid=self.pid,
+                    how=how,
+                    names=self.names,
+                )
+            elif self._estate is not None:
+                left = estate.again(self._estate, self.memory)
+        self._estate = left
+        if left is None:
+            self.memory.close()
+            self.names, self.torn = set(), {}
+        else:
+            self.names, self.torn = set(left.names), dict(left.torn)
+        new = (name for name, torn in self.torn.items() if torn_before.get(name) != torn)
+        self._newly_torn = tuple(sorted(new))
+
+    def what_next(self) -> str:
+        """What to add to the news of its death."""
+        if not self.restartable:
+            return ": its blobs are gone, and this session cannot run on it any more"
+        text = f": the node is restarted when it is used next, with {len(self.names)} of its blobs"
+        if self._newly_torn:
+            text += f"; torn: {', '.join(self._newly_torn)}"
+        return text
 
     def _was_doing(self) -> death.Doing:
         if not self._ready:
@@ -579,9 +600,11 @@ class NodeHandle:
         """Tell the worker to end, once it has answered what it was asked before."""
         if self.dead is None and not self.closed:
             # If it does not answer, or is found dead, `close` sees to it.
-            with contextlib.suppress(NodeDiedError, RunTimeoutError, SessionClosedError):
+            try:
                 self.settle(deadline)
                 self._post(Stop())
+            except (NodeDiedError, RunTimeoutError, SessionClosedError):
+                pass
 
     def close(self, deadline: float) -> None:
         """See the worker end, kill it at the deadline, and take all names of memory away."""
@@ -589,27 +612,18 @@ class NodeHandle:
             return
         if self.dead is None:
             try:
-                self.process.join(max(0.0, deadline - time.monotonic()))
+                self.life.process.join(max(0.0, deadline - time.monotonic()))
             finally:
                 # However that was left, by Ctrl-C for example, nothing stays.
-                self.kill()
-                self.process.close()
+                self.life.kill()
+                self.life.process.gone(GONE_WITHIN)
                 self.closed = True
-                self._drop_memory()
-                self._finish_logs()
-        self.closed = True
-
-    def _finish_logs(self) -> None:
-        if self._logs is not None:
-            self._logs.finish(self.name)
-
-    def _drop_memory(self) -> None:
-        if self.channel is not None:
-            self.channel.forget_alarm()
+                self.life.close()
+                self.memory.close()
+                if self._logs is not None:
+                    self._logs.finish(self.name)
         self.memory.close()
-        self._board.release()
-        self._segment.unlink()
-        self._segment.close()
+        self.closed = True
 
 
 def listen(

@@ -22,6 +22,11 @@ Every question carries `ended`: the leases whose arrays have become garbage sinc
 Done, Ran and Returned carries `returned`: segments in which nothing is in use, for the
 coordinator to unlink.
 
+All that a worker says carries the number of the message that it has heard last. So a coordinator
+that was interrupted while it waited knows what is still to come (an answer to what it sent last)
+and what is not meant for it any more (all else). What it was in the middle of taking in, it takes
+in again.
+
 A lent buffer is one that is leased before anybody owns it. It goes back to the pool like any
 other when its lease ends, unless a blob has adopted it by then.
 
@@ -33,6 +38,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from procession.blobs.journal import Torn
 from procession.cluster.channel import GarbledMessage
 from procession.runtime.workspace import Workspace
 
@@ -98,6 +104,10 @@ class Start(NamedTuple):
     """What else its process is to have, a NodeProperties; None if nothing was said."""
     workspace: type[Workspace]
     """Of what kind its workspace is."""
+    journal: tuple[str, int] | None = None
+    """The name and the size of the segment for its journal, if it is to keep one."""
+    estate: Any = None
+    """The Estate that its predecessor left; None for the first."""
 
 
 # From the coordinator.
@@ -234,6 +244,8 @@ class Reserved(NamedTuple):
 
     segment: str
     offset: int
+    in_place: bool
+    """Whether that is the memory of the blob's present value."""
 
 
 class Lent(NamedTuple):
@@ -264,6 +276,9 @@ class NeedSegment(NamedTuple):
     returned: tuple[str, ...]
 
 
+FEED_INTERRUPTED = Torn("the feed of it was interrupted")
+"""Why a blob is torn that was reserved in place and not committed. Both sides know of it."""
+
 _KINDS: tuple[Any, ...] = (
     *(Run, Fetch, Feed, Reserve, Commit, Lend, Adopt, Call, Remove, Tidy, Stop, Granted),
     *(Ready, Ran, Returned, Value, Reserved, Lent, Done, Failed, NeedSegment),
@@ -271,13 +286,23 @@ _KINDS: tuple[Any, ...] = (
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 
 
-def packed(message: Any, ended: tuple[int, ...] = ()) -> tuple[Any, ...]:
-    """A message as it travels. Nested ones have to be plain tuples already."""
-    return (_NUMBERS[type(message)], ended, *message)
+NONSENSE = (AttributeError, LookupError, TypeError, ValueError, OverflowError)
+"""What is raised when a message that is well-formed has parts that make no sense."""
 
 
-def unpacked(travelled: tuple[Any, ...]) -> tuple[Any, tuple[int, ...]]:
-    """(the message again, the leases that ended).
+def packed(message: Any, beside: Any = ()) -> tuple[Any, ...]:
+    """A message as it travels. Nested ones have to be plain tuples already.
+
+    Args:
+        message: One of the above.
+        beside: What it carries: a question, the leases that ended; all that a worker says, the
+            number of what it heard last.
+    """
+    return (_NUMBERS[type(message)], beside, *message)
+
+
+def unpacked(travelled: tuple[Any, ...]) -> tuple[Any, Any]:
+    """(the message again, what it carries).
 
     Raises:
         GarbledMessage: It is none of ours.

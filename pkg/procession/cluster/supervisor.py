@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from procession.cluster import blas, placement
 from procession.cluster.channel import Channel, Ears
+from procession.cluster.limits import Limits
 from procession.cluster.logs import LogPump
 from procession.cluster.node import NodeHandle, listen
 from procession.cluster.protocol import Ran
@@ -28,6 +29,7 @@ from procession.cluster.serial import Report, dump_program
 from procession.errors import (
     NodeDiedError,
     OutOfFilesError,
+    OutOfSharedMemoryError,
     RunCancelledError,
     RunTimeoutError,
     SessionClosedError,
@@ -42,9 +44,7 @@ FILES_PER_NODE = 7
 """Files that a node takes in the coordinator at most: its connection, its control, its pidfd, its
 alarm, what it prints (two), and the mapping of its board."""
 GRACE = 1.0
-"""Seconds that a worker has to stop between operators when a run has timed out."""
-STOP_WITHIN = 2.0
-"""Seconds that workers have to end by themselves when a session closes."""
+"""Seconds that a worker has to stop between operators when a run has timed out or is called off."""
 
 
 class Timeout:
@@ -98,6 +98,7 @@ class Supervisor:
         memory_limit: Bytes of shared memory per node; None for what the machine has.
         workspace: The class of the nodes' workspaces.
         logs: What passes on what workers print; None has them write to our own files.
+        limits: How long things may take.
     """
 
     def __init__(
@@ -107,7 +108,9 @@ class Supervisor:
         memory_limit: int | None,
         workspace: type[Workspace],
         logs: LogPump | None,
+        limits: Limits,
     ) -> None:
+        self._limits = limits
         self._logs = logs
         self.tidy: Callable[[str], bool] | None = None
         """What nodes ask to see to their memory when they are quiet."""
@@ -164,16 +167,22 @@ class Supervisor:
                         workspace=self._workspace,
                         logs=self._logs,
                         tidy=self.tidy,
+                        limits=self._limits,
                     )
                 )
             for handle in started:
                 handle.ready()
         except BaseException as error:
             for handle in started:
-                handle.kill()
+                handle.life.kill()
                 handle.close(time.monotonic())
-            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-                raise _out_of_files(names[len(started)], error) from error
+            cause: BaseException | None = error
+            if isinstance(error, OutOfSharedMemoryError):
+                if len(started) < len(names):
+                    error.node = names[len(started)]
+                cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+                raise _out_of_files(names[min(len(started), len(names) - 1)], cause) from error
             raise
         if shared_out:
             for handle in self.nodes.values():
@@ -247,6 +256,7 @@ class Supervisor:
         deadline = timeout.deadline
         waiting: dict[Channel, NodeHandle] = {}
         answers: dict[NodeHandle, Ran] = {}
+        stopped: NodeHandle | None = None
         ears: Ears | None = None
         speaking: Sequence[NodeHandle]
         try:
@@ -275,10 +285,17 @@ class Supervisor:
                     if answer.failure is not None:
                         raise Report._make(answer.failure).unpack()
                     if answer.cancelled:
-                        raise _called_off(handle)
+                        stopped = handle
+            if stopped is not None:
+                # Not before all have: whose nodes these are may use them again.
+                raise _called_off(stopped)
         except BaseException as error:
-            if isinstance(error, NodeDiedError) and any(handle.late for handle in plan.handles):
-                raise self._timed_out(plan.handles, timeout) from None
+            if isinstance(error, NodeDiedError):
+                if any(handle.late for handle in plan.handles):
+                    raise self._timed_out(plan.handles, timeout) from None
+                if any(handle.overdue for handle in plan.handles):
+                    self.cancel(waiting.values())
+                    raise _overdue(plan.handles) from None
             # A failure, a death, or the user's Ctrl-C.
             self.cancel(waiting.values())
             for handle, answer in answers.items():
@@ -303,24 +320,27 @@ class Supervisor:
         for handle in handles:
             handle.cancel()
         deadline = time.monotonic() + GRACE
-        killed = []
+        killed: list[NodeHandle] = []
         for handle in handles:
             try:
-                handle.settle(deadline)
+                if handle.dead is None:
+                    handle.settle(deadline)
+                    continue
             except RunTimeoutError:
                 handle.killed_for_timeout()
-                killed.append(handle.name)
             except NodeDiedError:
-                killed.append(handle.name)
+                pass
+            killed.append(handle)
+        names = tuple(handle.name for handle in killed)
         text = f"the run did not end within {timeout.seconds} s; "
         if killed:
             text += (
-                f"node {', '.join(map(repr, killed))} did not stop within {GRACE:.0f} s more and "
-                f"was killed: its blobs are gone, and this session cannot run on it any more"
+                f"node {', '.join(map(repr, names))} did not stop within {GRACE:.0f} s more and "
+                f"was killed{killed[0].what_next()}"
             )
         else:
             text += "it was stopped between operators, and the session can go on"
-        return RunTimeoutError(text, timeout=timeout.seconds, killed=tuple(killed))
+        return RunTimeoutError(text, timeout=timeout.seconds, killed=names)
 
     def cancel(self, handles: Iterable[NodeHandle]) -> None:
         """Call off what runs on these nodes. Safe in any thread."""
@@ -333,6 +353,11 @@ class Supervisor:
             handle.ending = True
             handle.cancel()
 
+    def kill_overdue(self, handles: Iterable[NodeHandle]) -> None:
+        """Kill those that are still busy with a run that was called off. Safe in any thread."""
+        for handle in handles:
+            handle.kill_overdue()
+
     def next_run(self) -> int:
         """A number for something else that runs."""
         return next(self._runs)
@@ -341,7 +366,7 @@ class Supervisor:
         """End all workers at once. Safe in any thread: whoever waits for one sees it die."""
         for handle in list(self.nodes.values()):
             handle.ending = True
-            handle.process.kill()
+            handle.life.process.kill()
 
     def forget(self, plan: int) -> None:
         """A plan will not be run again. Safe in a finalizer."""
@@ -358,7 +383,7 @@ class Supervisor:
         if os.getpid() != self._pid:
             return  # a forked copy of the coordinator: the workers are not its own
         with self._closing:
-            deadline = time.monotonic() + STOP_WITHIN
+            deadline = time.monotonic() + self._limits.close
             with contextlib.ExitStack() as stack:
                 # Whatever goes wrong with one, the others are closed.
                 for handle in self.nodes.values():
@@ -369,7 +394,7 @@ class Supervisor:
                     if orderly or not handle.needs_settling():
                         handle.stop(deadline)
                     else:
-                        handle.process.kill()
+                        handle.life.process.kill()
             if self._logs is not None:
                 self._logs.close()
 
@@ -386,6 +411,21 @@ def _out_of_files(node: str, error: OSError) -> OutOfFilesError:
     )
     refused.errno = error.errno
     return refused
+
+
+def _overdue(handles: Sequence[NodeHandle]) -> RunCancelledError:
+    """Some did not stop when the run was called off."""
+    killed = [handle for handle in handles if handle.overdue]
+    for handle in killed:
+        with contextlib.suppress(NodeDiedError, RunTimeoutError):
+            if handle.dead is None:
+                handle.settle(time.monotonic() + GRACE)
+    names = tuple(handle.name for handle in killed)
+    return RunCancelledError(
+        f"the run was called off; node {', '.join(map(repr, names))} did not stop within "
+        f"{GRACE:.0f} s and was killed{killed[0].what_next()}",
+        killed=names,
+    )
 
 
 def _called_off(handle: NodeHandle) -> Exception:

@@ -19,13 +19,14 @@ from typing import Any
 
 from procession.blobs.blob import Blob, is_tensor
 from procession.blobs.segment import Segment
-from procession.blobs.shared import SharedPool
+from procession.blobs.shared import MINIMUM, SharedPool
 from procession.blobs.snapshot import Array, of_bytes
-from procession.cluster import blas, board, calls, inside, protocol
+from procession.cluster import blas, board, calls, estate, inside, protocol
 from procession.cluster.board import Board, task_word
 from procession.cluster.channel import Channel, EndOfChannel, receive_alarm
 from procession.cluster.datatypes import pack_dtype, unpack_dtype
 from procession.cluster.protocol import (
+    FEED_INTERRUPTED,
     Adopt,
     Call,
     Commit,
@@ -57,7 +58,7 @@ from procession.cluster.protocol import (
     unpacked,
 )
 from procession.cluster.serial import Report, dumps, loads
-from procession.errors import NodePropertyError
+from procession.errors import NodePropertyError, OutOfSharedMemoryError
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Cells
 from procession.runtime.operation import interrupt_as_failure
@@ -87,10 +88,11 @@ class _Monitor:
         self._run = run
         # Threads that outlived an earlier run keep the list of theirs.
         self.stop = []
-        words = self._words
-        words[board.RUN] = run
+        # In this order: who dies in between is not taken for one that is in an operation of the
+        # run before.
         for note in self._notes:
             note[0] = 0
+        self._words[board.RUN] = run
 
     def check(self) -> None:
         if self.stop or self._called[0] == self._run:
@@ -119,11 +121,13 @@ class _Worker:
             self._refusal = self._check_threads(start)
         self._monitor = _Monitor(self._board.words)
         self._asking = threading.Lock()
-        self._pool = SharedPool(self._request_segment)
+        self._pool = SharedPool(self._request_segment, estate.first_lease(start.estate))
         self._workspace = start.workspace(node=start.node, pool=self._pool)
+        self._start = start
         self._plans: dict[int, Executable] = {}
         self._told: set[str] = set()
         self._reserved: tuple[str, Blob, Array] | None = None
+        self._unmapped: list[str] = []
         self._unused: deque[int] = deque()
         """Leases of functions' arguments that have become garbage."""
 
@@ -155,6 +159,12 @@ class _Worker:
         if self._refusal is not None:
             self._send(Failed(tuple(Report.of(self._refusal))))
             return
+        if self._start.journal is not None:
+            try:
+                self._begin_journal(self._start)
+            except (OutOfSharedMemoryError, OSError) as error:
+                self._send(Failed(tuple(Report.of(error))))
+                return
         self._send(Ready(os.getpid()))
         answers: dict[type, Any] = {
             Run: self._run,
@@ -182,7 +192,7 @@ class _Worker:
             if type(message) is Stop:
                 return
             if self._reserved is not None and type(message) is not Commit:
-                self._reserved[1].discard()
+                self._abandon(*self._reserved)
                 self._reserved = None
             try:
                 answer = answers[type(message)](message)
@@ -192,9 +202,21 @@ class _Worker:
                 self._answering = False
                 self._send(answer)
 
+    def _begin_journal(self, start: Start) -> None:
+        """Have the workspace that the predecessor left, if there was one, and keep a journal."""
+        self._answering = True
+        assert start.journal is not None
+        estate.restore(
+            start.journal, start.estate, self._workspace, self._pool, self._request_segment
+        )
+        if start.estate is not None:
+            self._told = set(start.estate.names)
+        self._answering = False
+
     def _be_a_copy(self, connection: Connection) -> None:
         """In a fork of the worker: there can be only one at this end of the channel."""
         self._copy = True
+        self._workspace.forget_journal()
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, connection.fileno(), inheritable=False)
         os.close(nothing)
@@ -205,7 +227,7 @@ class _Worker:
             os._exit(1)
         # If the coordinator is gone, the next read says so.
         with contextlib.suppress(EndOfChannel):
-            self._channel.send(packed(message))
+            self._channel.send(packed(message, self._channel.heard()))
 
     def _request_segment(self, least: int, preferred: int, returned: Sequence[str]) -> Segment:
         # Tasks of a run are threads; only the main one reads messages, and it waits for them.
@@ -215,13 +237,23 @@ class _Worker:
                     f"a thread that outlived its run wants memory on node {self._node!r}: "
                     f"the workspace can only be used while the operator runs"
                 )
-            self._send(NeedSegment(least, preferred, tuple(returned)))
+            self._send(NeedSegment(least, preferred, (*returned, *self._take_unmapped())))
             # Spinning would keep other tasks of this process from running.
             answer, _ = unpacked(self._channel.receive(spinning=False))
         if isinstance(answer, Failed):
             raise Report._make(answer.report).unpack()
         assert isinstance(answer, Granted)
-        return Segment.attach(answer.name, answer.size)
+        try:
+            return Segment.attach(answer.name, answer.size)
+        except OutOfSharedMemoryError as error:
+            # It is ours, but not mapped: the coordinator is to have it back.
+            self._unmapped.append(answer.name)
+            error.node = self._node
+            raise
+
+    def _take_unmapped(self) -> list[str]:
+        unmapped, self._unmapped = self._unmapped, []
+        return unmapped
 
     def _limit_threads(self, threads: int | None) -> None:
         if threads is not None and threads != self._threads:
@@ -268,7 +300,7 @@ class _Worker:
         self, quiet: bool = False
     ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """What appeared and vanished since the coordinator was last told, what it gets back."""
-        returned = tuple(self._pool.surplus(quiet=quiet))
+        returned = (*self._pool.surplus(quiet=quiet), *self._take_unmapped())
         if self._workspace.own_names() == self._told:
             return (), (), returned
         names = set(self._workspace.own_names())
@@ -297,7 +329,7 @@ class _Worker:
         value = blob.value
         if not is_tensor(value):
             return Pickled(dumps(value, f"blob {name!r} of node {self._node!r}"))
-        if blob.buffer is None or blob.exposed:
+        if blob.buffer is None or blob.exposed or value.nbytes < MINIMUM:
             return Inline(value.tobytes(), value.shape, pack_dtype(value.dtype))
         buffer = blob.buffer
         lease = self._pool.lease(buffer)
@@ -316,7 +348,16 @@ class _Worker:
         array = blob.target(message.shape, unpack_dtype(message.dtype))
         buffer = blob.target_buffer(array)
         self._reserved = (message.name, blob, array)
-        return Reserved(buffer.segment.name, buffer.offset)
+        return Reserved(buffer.segment.name, buffer.offset, blob.in_place(array))
+
+    def _abandon(self, name: str, blob: Blob, array: Array) -> None:
+        """A reservation was given up, and its memory may be half written."""
+        if blob.in_place(array):
+            self._workspace.tear(name, FEED_INTERRUPTED)
+            # So that it is news when it is written again.
+            self._told.discard(name)
+        else:
+            blob.discard()
 
     def _commit(self, message: Commit) -> Done:
         assert self._reserved is not None

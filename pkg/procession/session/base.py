@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, TypeVar
 
+from procession.blobs.journal import Torn
 from procession.compiler.check import isolation_error
 from procession.compiler.compiled import CompiledRunnable
 from procession.compiler.lower import Runnable, check_runnable, home_node, lower, revisions
@@ -40,11 +41,18 @@ def checked_timeout(seconds: float | None) -> float | None:
     Raises:
         ValueError: It is no number above 0.
     """
-    if seconds is None or seconds == math.inf:
-        return None
-    if not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ValueError(f"timeout is a number of seconds above 0, not {seconds!r}")
-    return seconds
+    return None if seconds is None or seconds == math.inf else checked_seconds(seconds, "timeout")
+
+
+def checked_seconds(seconds: float, what: str) -> float:
+    """Seconds that something may take at most.
+
+    Raises:
+        ValueError: It is no finite number above 0.
+    """
+    if isinstance(seconds, (int, float)) and 0 < seconds < math.inf:
+        return seconds
+    raise ValueError(f"{what} is a number of seconds above 0, not {seconds!r}")
 
 
 class Session(ABC):
@@ -128,7 +136,12 @@ class Session(ABC):
             self._enter(turn)
             self._perform(compiled, seconds, turn)
         finally:
-            self._leave(turn)
+            # Ctrl-C may come before it has done anything.
+            try:
+                self._leave(turn)
+            except KeyboardInterrupt:
+                self._leave(turn)
+                raise
 
     def run_async(
         self, runnable: Runnable | CompiledRunnable, *, timeout: float | None = None
@@ -358,11 +371,7 @@ class Session(ABC):
 
     def _leave(self, turn: Turn) -> None:
         """The turn is over."""
-        try:
-            self._lines.leave(turn)
-        except KeyboardInterrupt:
-            self._lines.leave(turn)
-            raise
+        self._lines.leave(turn)
 
     @contextlib.contextmanager
     def _turn(self, node: str) -> Iterator[None]:
@@ -374,7 +383,11 @@ class Session(ABC):
             self._check_open()
             yield
         finally:
-            self._leave(turn)
+            try:
+                self._leave(turn)
+            except KeyboardInterrupt:
+                self._leave(turn)
+                raise
 
     def cancel(self) -> None:
         """Call off all runs of this moment, from another thread.
@@ -426,7 +439,8 @@ class Session(ABC):
                 for other in programs
                 if blob in other.writes and other is not program and other.node not in owners
             ]
-            if owners and self.isolates:
+            torn = self._torn(program.node).get(blob)
+            if torn is None and owners and self.isolates:
                 raise isolation_error(blob, task, program.node, owners[0])
             error = not_found(
                 blob,
@@ -434,6 +448,7 @@ class Session(ABC):
                 names,
                 node=program.node,
                 elsewhere=tuple(owners),
+                torn=torn,
             )
             error.task = task
             error.message += f" Task {task!r} reads it."
@@ -508,6 +523,10 @@ class Session(ABC):
     @abstractmethod
     def _names(self, node: str) -> Any:
         """The names of the blobs in a node's global workspace."""
+
+    def _torn(self, node: str) -> Mapping[str, Torn]:
+        """The blobs of a node that were lost half written."""
+        return {}
 
     # The end.
 

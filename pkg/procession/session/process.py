@@ -10,27 +10,31 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import psutil
 
+from procession.blobs import owner
+from procession.blobs.journal import Torn
 from procession.blobs.shared import MINIMUM
 from procession.blobs.unfinished import Unfinished
 from procession.cluster import calls, inside, placement
 from procession.cluster.launch import resolve_method
+from procession.cluster.limits import Limits
 from procession.cluster.logs import LogPump
 from procession.cluster.node import NodeHandle
 from procession.cluster.serial import dump_program
-from procession.cluster.supervisor import STOP_WITHIN, Plan, Supervisor, Timeout
+from procession.cluster.supervisor import Plan, Supervisor, Timeout
 from procession.compiler.compiled import CompiledRunnable
 from procession.compiler.lower import Runnable
-from procession.errors import BlobNotFoundError, SessionClosedError
+from procession.errors import BlobNotFoundError, SessionClosedError, TornBlobError
 from procession.graph.properties import NodeProperties
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, name_of, not_found
-from procession.session.base import Session
+from procession.session.base import Session, checked_seconds
 from procession.session.lines import Turn
+from procession.session.overdue import look_again
 from procession.session.stats import NodeStats
 from procession.session.workspace import Workspace
 
@@ -56,7 +60,18 @@ class ProcessSession(Session):
         memory_limit: Bytes of shared memory that each node may use for its blobs.
         log_prefix: Pass on what workers print to `sys.stdout` and `sys.stderr`, line by line, with
             the node's name before it. Otherwise they write to this process's own files.
-        timeout: Seconds for each run that is not given its own.
+        timeout: Seconds for each run that is not given its own; left out, as long as it takes.
+        start_timeout: Seconds that a worker may take to start.
+        blob_timeout: Seconds that a node may take to answer when a blob is fed, fetched or removed.
+            One that takes longer is ended.
+        close_timeout: Seconds that workers have to end by themselves when the session closes, and
+            before that, runs to stop that are under way. Who has not is killed.
+        on_node_failure: What becomes of a node whose worker died. "raise": its blobs are gone, and
+            it cannot be used any more. "restart": it gets a new worker when it is used next, with
+            all blobs of its global workspace but those that are torn, because the worker was
+            writing them (see `TornBlobError`). Either way the call that needed the worker raises
+            NodeDiedError, and nothing is run again that had begun.
+        max_restarts: How often a node is restarted; after that as with "raise".
 
     Raises:
         ValueError: An argument that makes no sense.
@@ -77,6 +92,11 @@ class ProcessSession(Session):
         memory_limit: int | None = None,
         log_prefix: bool = True,
         timeout: float | None = None,
+        start_timeout: float = 60.0,
+        blob_timeout: float = 60.0,
+        close_timeout: float = 2.0,
+        on_node_failure: Literal["raise", "restart"] = "raise",
+        max_restarts: int = 3,
     ) -> None:
         inside.check_outside(f"a {type(self).__name__}")
         if isinstance(nodes, str):
@@ -91,7 +111,19 @@ class ProcessSession(Session):
         ):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{what} is a whole number above 0, not {value!r}")
+        if on_node_failure not in ("raise", "restart"):
+            raise ValueError(f"on_node_failure is 'raise' or 'restart', not {on_node_failure!r}")
+        if not isinstance(max_restarts, int) or max_restarts < 0:
+            raise ValueError(f"max_restarts is a whole number, 0 or more, not {max_restarts!r}")
+        self._limits = Limits(
+            checked_seconds(start_timeout, "start_timeout"),
+            checked_seconds(blob_timeout, "blob_timeout"),
+            checked_seconds(close_timeout, "close_timeout"),
+            max_restarts if on_node_failure == "restart" else 0,
+        )
         super().__init__(timeout)
+        # What a session that was killed has left, nobody else might remove.
+        owner.sweep()
         self._logs = LogPump() if log_prefix else None
         self._supervisor = Supervisor(
             resolve_method(start_method),
@@ -99,6 +131,7 @@ class ProcessSession(Session):
             memory_limit,
             self.workspace_class,
             self._logs,
+            self._limits,
         )
         self._properties: dict[str, NodeProperties] = {}
         """What was said of nodes on which functions are to be called."""
@@ -109,7 +142,12 @@ class ProcessSession(Session):
         self._plans: dict[int, tuple[weakref.ref[CompiledRunnable], Plan]] = {}
         self._numbers = itertools.count(1)
         self._pid = os.getpid()
-        self._supervisor.start(properties, properties)
+        try:
+            self._supervisor.start(properties, properties)
+        except BaseException:
+            # At once, and not when the garbage is collected in the middle of something else.
+            self.close()
+            raise
 
     @classmethod
     def compile(cls, runnable: Runnable | CompiledRunnable) -> CompiledRunnable:
@@ -212,7 +250,7 @@ class ProcessSession(Session):
 
     def _usable(self, node: str) -> bool:
         handle = self._supervisor.nodes.get(node)
-        return handle is None or handle.dead is None
+        return handle is None or handle.dead is None or handle.restartable
 
     def _said_of(self, node: str) -> dict[str, NodeProperties]:
         return {node: self._properties[node]} if node in self._properties else {}
@@ -234,10 +272,19 @@ class ProcessSession(Session):
 
     def _stop(self, turn: Turn) -> None:
         self._supervisor.cancel(turn.monitor or ())
+        look_again(self._stop_overdue, turn)
+
+    def _stop_overdue(self, turn: Turn) -> None:
+        """A run was called off some time ago: end the workers that are in it still."""
+        self._lines.call_off(turn, lambda turn: self._supervisor.kill_overdue(turn.monitor or ()))
 
     def _names(self, node: str) -> Any:
         handle = self._supervisor.nodes.get(node)
         return () if handle is None else handle.names
+
+    def _torn(self, node: str) -> Mapping[str, Torn]:
+        handle = self._supervisor.nodes.get(node)
+        return {} if handle is None else handle.torn
 
     @property
     def nodes(self) -> list[str]:
@@ -272,7 +319,7 @@ class ProcessSession(Session):
     def _close(self) -> None:
         # A run in another thread is called off; if it will not stop, its workers are ended.
         self._supervisor.end()
-        if self._lines.in_turn() or not self._lines.empty(STOP_WITHIN):
+        if self._lines.in_turn() or not self._lines.empty(self._limits.close):
             self._supervisor.kill()
             self._lines.empty()
         self._supervisor.close()
@@ -316,6 +363,7 @@ def _stats(handle: NodeHandle) -> NodeStats:
         plan_bytes=handle.plan_bytes,
         bytes_sent=handle.channel.bytes_sent,
         bytes_received=handle.channel.bytes_received,
+        restarts=handle.restarts,
     )
 
 
@@ -349,12 +397,12 @@ class RemoteWorkspace(WorkspaceView):
 
     def fetch_blob(self, name: Any) -> Any:
         with self._used() as handle:
-            return self._having(handle, name).fetch(name_of(name))
+            return self._having(handle, name).blobs.fetch(name_of(name))
 
     def feed_blob(self, name: Any, value: Any) -> None:
         with self._used(start=True) as handle:
             assert handle is not None
-            handle.feed(name_of(name), value)
+            handle.blobs.feed(name_of(name), value)
 
     def _draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
         nbytes = math.prod(shape) * dtype.itemsize
@@ -362,20 +410,20 @@ class RemoteWorkspace(WorkspaceView):
             return Unfinished(None, 0, shape, dtype)
         with self._used(start=True) as handle:
             assert handle is not None
-            return handle.draft(nbytes, shape, dtype)
+            return handle.blobs.draft(nbytes, shape, dtype)
 
     def _adopt(
         self, name: str, draft: Unfinished, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
         with self._used() as handle:
             assert handle is not None
-            handle.adopt(name, draft.buffer, shape, dtype)
+            handle.blobs.adopt(name, draft.buffer, shape, dtype)
 
     def remove_blob(self, name: Any) -> None:
         with self._used() as handle:
-            self._having(handle, name).remove(name_of(name))
+            self._having(handle, name).blobs.remove(name_of(name))
 
-    def not_found(self, name: str) -> BlobNotFoundError:
+    def not_found(self, name: str) -> BlobNotFoundError | TornBlobError:
         with self._used() as handle:
             return self._not_found(handle, name)
 
@@ -384,13 +432,14 @@ class RemoteWorkspace(WorkspaceView):
             raise self._not_found(handle, name_of(name))
         return handle
 
-    def _not_found(self, handle: NodeHandle | None, name: str) -> BlobNotFoundError:
+    def _not_found(self, handle: NodeHandle | None, name: str) -> BlobNotFoundError | TornBlobError:
         error = not_found(
             name,
             self._session._place(self.node),
             () if handle is None else handle.names,
             node=self.node,
             elsewhere=tuple(self._session._owners(name, self.node)),
+            torn=self._session._torn(self.node).get(name),
         )
         error.message += self._session._where_it_went(name, self.node)
         return error

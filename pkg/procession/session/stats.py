@@ -27,6 +27,8 @@ class NodeStats(Mapping[str, Any]):
     """Bytes of all messages to it; tensors in shared memory are in none."""
     bytes_received: int = 0
     """Bytes of all messages from it."""
+    restarts: int = 0
+    """How often its process was replaced after it had died."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in (field.name for field in fields(self)):

@@ -1,0 +1,73 @@
+"""Errand: what is done to the end, even when Ctrl-C comes while somebody waits for it.
+
+Ctrl-C is an exception that comes to the main thread between any two steps. What must not be left
+half done is therefore done by another thread, which it does not come to, while the main thread
+waits. When that is interrupted, the errand goes on, and whoever calls `run` again gets its result.
+Other threads do it themselves, and so does the main thread of a worker, where Ctrl-C does nothing.
+"""
+
+from __future__ import annotations
+
+import _thread
+import copy
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Errand(Generic[Result]):
+    """Something to be done once.
+
+    Args:
+        job: What to do. It must not wait for the thread that waits for it.
+        interruptible: Whether Ctrl-C may come to this process's main thread.
+    """
+
+    __slots__ = ("_claim", "_done", "_failure", "_interruptible", "_job", "_result")
+
+    def __init__(self, job: Callable[[], Result], interruptible: bool = True) -> None:
+        self._interruptible = interruptible
+        self._job: Callable[[], Result] | None = job
+        self._claim = threading.Lock()
+        self._done = threading.Event()
+        self._result: Result
+        self._failure: BaseException | None = None
+
+    def run(self, timeout: float | None = None) -> Result:
+        """Do it, or wait until it is done; what comes of it.
+
+        Args:
+            timeout: Seconds to wait for another thread that does it.
+
+        Raises:
+            TimeoutError: It was not done by then, and goes on.
+            BaseException: What it raises; again each time.
+        """
+        if not self._done.is_set():
+            if self._interruptible and threading.current_thread() is threading.main_thread():
+                try:
+                    _thread.start_new_thread(self._do, ())
+                except RuntimeError:
+                    self._do()  # no thread is to be had, as at the interpreter's end
+            else:
+                self._do()
+            if not self._done.wait(timeout):
+                raise TimeoutError
+        if self._failure is not None:
+            # A copy: the traceback that it gets would keep the frames of all who are above.
+            raise copy.copy(self._failure)
+        return self._result
+
+    def _do(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
+        job, self._job = self._job, None
+        assert job is not None
+        try:
+            self._result = job()
+        except BaseException as error:
+            self._failure = error.with_traceback(None)
+        finally:
+            self._done.set()

@@ -1,0 +1,126 @@
+"""Incarnation: one worker process of a node, from its start to its end, and what only it has.
+
+That is the process itself, its board, its end of the channel and its alarm. All of it goes when the
+process has ended; the node's memory and what is known of its blobs may go on, with the next
+incarnation.
+
+Whoever makes one calls `close` in the end, however it ended. Nothing is left behind by one
+that cannot be made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+from procession.blobs.segment import Segment
+from procession.cluster.board import BOARD_SIZE, Board
+from procession.cluster.channel import Channel, hand_over_alarm
+from procession.cluster.estate import JOURNAL_SIZE
+from procession.cluster.launch import WorkerProcess, start_worker
+from procession.cluster.logs import LogPump
+from procession.cluster.protocol import Start
+from procession.errors import NodeDiedError
+
+WORKER = "procession.cluster.worker:main"
+"""What a worker process runs."""
+
+
+class Incarnation:
+    """A worker process, and how to talk to it.
+
+    Args:
+        start: What it is told; the name of its board is filled in here.
+        method: How to start the process; None for the default.
+        environment: Variables for the process, on top of this process's own.
+        logs: What passes on what it prints; None has it write to our own files.
+        journaled: Whether it is to keep a journal of its blobs.
+        timeout: Seconds in which there must be a process.
+
+    Raises:
+        NodeDiedError: There is none.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_board",
+        "_closed",
+        "_journal",
+        "_segment",
+        "channel",
+        "process",
+        "words",
+    )
+
+    def __init__(
+        self,
+        start: Start,
+        *,
+        method: str | None,
+        environment: Mapping[str, str],
+        logs: LogPump | None,
+        journaled: bool,
+        timeout: float,
+    ) -> None:
+        self._closed = False
+        with contextlib.ExitStack() as undo:
+            self._segment = Segment.create(BOARD_SIZE)
+            undo.callback(self._segment.unlink)
+            self._board = Board(self._segment.memory)
+            undo.callback(self._board.release)
+            self.words = self._board.words
+            start = start._replace(board=self._segment.name)
+            self._journal: Segment | None = None
+            if journaled:
+                self._journal = journal = Segment.create(JOURNAL_SIZE)
+                undo.callback(journal.unlink)
+                start = start._replace(journal=(journal.name, journal.size))
+            with contextlib.nullcontext((1, 2)) if logs is None else logs.add(start.node) as files:
+                try:
+                    self.process: WorkerProcess = start_worker(
+                        WORKER,
+                        pickle.dumps(start),
+                        method=method,
+                        environment=environment,
+                        stdout=files[0],
+                        stderr=files[1],
+                        timeout=timeout,
+                    )
+                except (TimeoutError, RuntimeError) as error:
+                    text = f"node {start.node!r} could not be started: {error}"
+                    raise NodeDiedError(text, node=start.node) from error
+            undo.callback(self.process.close)
+            undo.callback(self.process.kill)
+            connection, alarm = self.process.connection, None
+            # A worker that has died at once has no use for it; its first answer will not come.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                alarm = hand_over_alarm(connection)
+            self.channel = Channel(connection, self._board, self.process.sentinel, alarm)
+            undo.pop_all()
+
+    @property
+    def journal(self) -> Any:
+        """The memory of its journal, until `close`."""
+        assert self._journal is not None
+        return self._journal.memory
+
+    def kill(self) -> None:
+        """End the process at once, and see it gone."""
+        self.process.kill()
+        self.process.join(10)
+
+    def close(self) -> None:
+        """Let go of everything. A process that still runs ends by that. Twice is fine."""
+        if self._closed:
+            return
+        self.process.close()
+        self.channel.forget_alarm()
+        self._board.release()
+        self._segment.unlink()
+        self._segment.close()
+        if self._journal is not None:
+            self._journal.unlink()
+            self._journal.close()
+        self._closed = True
