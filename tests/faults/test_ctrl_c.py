@@ -50,7 +50,7 @@ from procession import (
     WorkspaceType,
 )
 
-TIMES = int(os.environ.get("PROCESSION_FAULTS_INTERRUPTS", "300"))
+TIMES = int(os.environ.get("PROCESSION_FAULTS_INTERRUPTS", "200"))
 """How often each kind of work is interrupted."""
 
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /pr
 SHM = Path("/dev/shm")
 
 
-@pytest.fixture(params=["forkserver", "spawn"])
+@pytest.fixture(params=["forkserver", "spawn"], scope="module")
 def sessions(request) -> Iterator[tuple[ProcessSession, ProcessSession]]:
     """Two sessions of two nodes, all of which have memory, some of it given back or fetched."""
     method = request.param
@@ -99,8 +99,14 @@ class TestMemory:
                 if target.startswith(f"{SHM}/"):
                     assert target.removeprefix(f"{SHM}/").split(" ")[0] in maps[place]
 
-    def test_also_after_another_was_started_and_has_died(self, sessions):
-        one, other = sessions
+    def test_also_after_another_was_started_and_has_died(self, session):
+        one = session
+        work(one)
+        with ProcessSession(["a", "b"]) as other:
+            work(other)
+            self.start_and_kill(one, other)
+
+    def start_and_kill(self, one: ProcessSession, other: ProcessSession) -> None:
         one.workspace("late").feed_blob("x", np.ones(MIB))
         before = mapped(pid_of(one, "late"))
         assert before

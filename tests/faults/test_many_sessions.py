@@ -148,7 +148,7 @@ def open_kill_and_close() -> None:
 
 @pytest.mark.parametrize(
     ("once", "times"),
-    [(open_and_close, TIMES), (open_use_and_close, TIMES // 4), (open_kill_and_close, TIMES // 10)],
+    [(open_and_close, TIMES), (open_use_and_close, TIMES // 8), (open_kill_and_close, TIMES // 10)],
 )
 def test_one_after_the_other(once: Any, times: int) -> None:
     for _ in range(max(5, times // 5)):

@@ -229,8 +229,9 @@ gc.collect()
 }
 PAIRS = [
     *(("a global", end) for end in ENDS),
-    *((holder, "all of that") for holder in HOLDERS if holder not in ("a global", "a module")),
-    *((holder, "nothing") for holder in ("a cycle", "a thread", "a module", "an atexit handler")),
+    *((holder, "all of that") for holder in ("a cycle", "an atexit handler", "a thread")),
+    *((holder, "closed") for holder in ("a class", "a finalizer", "a daemon")),
+    *((holder, "nothing") for holder in ("a cycle", "a module")),
 ]
 
 

@@ -49,7 +49,10 @@ class Conversation:
     def owes(self) -> bool:
         """Whether the worker has something to answer."""
         channel = self.channel
-        return channel.sent() != self._answered or channel.sending is not None
+        try:
+            return channel.sent() != self._answered or channel.sending is not None
+        except ValueError:
+            return True  # the board is gone; who goes on hears why
 
     def ask(self, question: Any, deadline: float | None = None) -> None:
         """Send a question, and with it the leases that have ended."""

@@ -13,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import pickle
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from procession.blobs.segment import Segment
 from procession.cluster.board import BOARD_SIZE, Board
 from procession.cluster.channel import Channel, hand_over_alarm
+from procession.cluster.errand import Errand
 from procession.cluster.estate import JOURNAL_SIZE
 from procession.cluster.launch import WorkerProcess, start_worker
 from procession.cluster.logs import LogPump
@@ -78,16 +80,25 @@ class Incarnation:
                 undo.callback(journal.unlink)
                 start = start._replace(journal=(journal.name, journal.size))
             with contextlib.nullcontext((1, 2)) if logs is None else logs.add(start.node) as files:
+                begin = partial(
+                    start_worker,
+                    WORKER,
+                    pickle.dumps(start),
+                    method=method,
+                    environment=environment,
+                    stdout=files[0],
+                    stderr=files[1],
+                    timeout=timeout,
+                )
+                errand: Errand[WorkerProcess] = Errand(begin)
                 try:
-                    self.process: WorkerProcess = start_worker(
-                        WORKER,
-                        pickle.dumps(start),
-                        method=method,
-                        environment=environment,
-                        stdout=files[0],
-                        stderr=files[1],
-                        timeout=timeout,
-                    )
+                    self.process = errand.run()
+                except KeyboardInterrupt:
+                    # What there is by now, nobody else would end.
+                    process = errand.run()
+                    process.kill()
+                    process.close()
+                    raise
                 except (TimeoutError, RuntimeError) as error:
                     text = f"node {start.node!r} could not be started: {error}"
                     raise NodeDiedError(text, node=start.node) from error

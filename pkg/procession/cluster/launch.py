@@ -148,8 +148,11 @@ class WorkerProcess:
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._closed and self.join(timeout) and not self._gone:
             hang_up = select.poll()
-            # No event is asked for: a hang-up is told all the same.
-            hang_up.register(self._control, 0)
+            try:
+                # No event is asked for: a hang-up is told all the same.
+                hang_up.register(self._control, 0)
+            except ValueError:
+                return self._gone  # another thread has closed it meanwhile
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self._gone = bool(hang_up.poll(None if left is None else math.ceil(left * 1000)))
         return self._gone

@@ -205,8 +205,10 @@ class NodeMemory:
         if nbytes >= LARGE_LEASE and self._chore is not None:
             self._chore.start()
             over = self._over_large
-        held = self._held[lease] = _Holder(holder, over)
+        # In this order: one that is there knows its lease, whatever interrupts this.
+        held = _Holder(holder, over)
         held.lease = Lease(lease, segment, offset, nbytes)
+        self._held[lease] = held
 
     def _over_large(self, holder: _Holder) -> None:
         self._gone.append(holder)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from procession.blobs.journal import Torn
-from procession.cluster import board, calls, death, estate, protocol
+from procession.cluster import board, calls, death, estate
 from procession.cluster.channel import Channel, Ears, EndOfChannel, GarbledMessage, OutOfTime
 from procession.cluster.conversation import Conversation
 from procession.cluster.incarnation import Incarnation
@@ -28,7 +28,6 @@ from procession.cluster.protocol import (
     Done,
     Failed,
     Lent,
-    Located,
     Place,
     Ran,
     Ready,
@@ -249,7 +248,7 @@ class NodeHandle:
                 values[name] = self.blobs.value(value, name)
         except BaseException:
             # Those with a view end when that is garbage.
-            self.drop(answer.outputs[len(values) :])
+            self.blobs.drop(answer.outputs[len(values) :])
             raise
         return values
 
@@ -307,19 +306,12 @@ class NodeHandle:
             if answer is None:
                 raise RunTimeoutError(f"node {self.name!r} is still busy with an earlier run")
             if isinstance(answer, Ran):
-                self.drop(answer.outputs)
+                self.blobs.drop(answer.outputs)
             elif isinstance(answer, Value):
-                self.drop([answer.value])
+                self.blobs.drop([answer.value])
             elif isinstance(answer, (Lent, Returned)):
                 for place in answer.places:
                     self.memory.end(Place._make(place).lease)
-
-    def drop(self, values: Sequence[tuple[Any, ...]]) -> None:
-        """Let go of values that a run handed back and nobody has looked at."""
-        for value in values:
-            payload = protocol.payload(value)
-            if isinstance(payload, Located):
-                self.memory.end(payload.lease)
 
     def tidy(self) -> None:
         """Tell the worker which leases have ended, and take back what it does not need."""
@@ -471,6 +463,9 @@ class NodeHandle:
             raise self._death("did not take or end a message in time, and was killed") from None
         except Exception:
             self.check_not_closed()
+            if self.dead is not None:
+                # Another thread has seen it die, as when the session is being closed.
+                raise self._died_before() from None
             raise
 
     def _garbled(self) -> NodeDiedError:
@@ -495,8 +490,10 @@ class NodeHandle:
         """Whether it is dead, and the next who asks gets a new worker."""
         return self.dead is not None and self._estate is not None
 
-    def _died_before(self) -> NodeDiedError:
+    def _died_before(self) -> Exception:
         assert self.dead is not None
+        if self.ending:
+            return SessionClosedError("the session was closed meanwhile")
         text, details = self.dead
         return NodeDiedError(f"{text}\n  (that was earlier{self.what_next()})", **details)
 

@@ -30,6 +30,7 @@ from procession.cluster.protocol import (
     Inline,
     Lend,
     Lent,
+    Located,
     Pickled,
     Place,
     Remove,
@@ -77,7 +78,12 @@ class Questions:
     def fetch(self, name: str) -> Any:
         """A blob's value."""
         answer = self._ask(Fetch(name), Value)
-        return self.value(answer.value, name)
+        try:
+            return self.value(answer.value, name)
+        except KeyboardInterrupt:
+            # Of the view that there may have been nobody knows.
+            self.drop([answer.value])
+            raise
 
     def value(self, value: tuple[Any, ...], name: str) -> Any:
         """What a worker handed back, of the blob of that name."""
@@ -99,6 +105,13 @@ class Questions:
         what = f"blob {name!r} of node {self._node!r}"
         found = loads(payload.data, what)
         return snapshot.of_copy(found) if isinstance(found, np.ndarray) else found
+
+    def drop(self, values: Sequence[tuple[Any, ...]]) -> None:
+        """Let go of values that were handed back and nobody has looked at."""
+        for value in values:
+            payload = protocol.payload(value)
+            if isinstance(payload, Located):
+                self._memory.end(payload.lease)
 
     def feed(self, name: str, value: Any) -> None:
         """Give a blob a value: a large tensor's bytes are written into the worker's own memory."""

@@ -299,7 +299,7 @@ class Supervisor:
             # A failure, a death, or the user's Ctrl-C.
             self.cancel(waiting.values())
             for handle, answer in answers.items():
-                handle.drop(answer.outputs)
+                handle.blobs.drop(answer.outputs)
             raise
         finally:
             if ears is not None:
@@ -311,7 +311,7 @@ class Supervisor:
                 values[handle.name] = handle.outputs(answer) if answer.outputs else _NOTHING
         except BaseException:
             for handle, answer in answers.items():
-                handle.drop(answer.outputs)
+                handle.blobs.drop(answer.outputs)
             raise
         return values
 

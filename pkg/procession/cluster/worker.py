@@ -58,10 +58,10 @@ from procession.cluster.protocol import (
     unpacked,
 )
 from procession.cluster.serial import Report, dumps, loads
-from procession.errors import NodePropertyError, OutOfSharedMemoryError
+from procession.errors import NodePropertyError, OperatorError, OutOfSharedMemoryError
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Cells
-from procession.runtime.operation import interrupt_as_failure
+from procession.runtime.operation import describe_exception, interrupt_as_failure
 
 
 def main(connection: Connection, argument: bytes) -> None:
@@ -284,8 +284,13 @@ class _Worker:
         except KeyboardInterrupt as error:
             # Nobody pressed anything here: an operator raised it.
             failure = Report.of(interrupt_as_failure(error), error)
-        except BaseException as error:
+        except Exception as error:
             failure = Report.of(error)
+        except BaseException as error:
+            # sys.exit in what is pickled or unpickled is not to end the coordinator. In an
+            # operator it is that operator's error.
+            text = f"{describe_exception(error)}\n  raised when the run began or handed back"
+            failure = Report.of(OperatorError(text, node=self._node), error)
         _flush()
         return Ran(
             message.run,

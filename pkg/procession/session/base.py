@@ -73,6 +73,7 @@ class Session(ABC):
     def __init__(self, timeout: float | None = None) -> None:
         self._open = True
         self._ended = False
+        self._closing = threading.RLock()
         # Not itself, so that a session nobody refers to is gone at once.
         self._lines = Lines(partial(_is_usable, weakref.ref(self)))
         self._crew = Crew()
@@ -540,6 +541,14 @@ class Session(ABC):
         Runs that are under way are called off; those that wait for their turn are cancelled.
         """
         self._open = False
+        with contextlib.ExitStack() as stack:
+            # One after the other; but who is called in the middle of a run, as a signal handler is,
+            # must not wait for who waits for that run.
+            if not self._lines.in_turn():
+                stack.enter_context(self._closing)
+            self._end_all()
+
+    def _end_all(self) -> None:
         if not self._ended and self._is_ours():
             for turn in self._lines.close():
                 future = self._futures.get(turn)

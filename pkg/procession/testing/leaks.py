@@ -274,6 +274,9 @@ def wait_for_none_left(before: Belongings, within: float = WITHIN) -> list[str]:
     """What is still left since `before` after giving it some time to go."""
     deadline = time.monotonic() + within
     left = Belongings.now().left_since(before)
+    if left:
+        gc.collect()
+        left = Belongings.now().left_since(before)
     while left and time.monotonic() < deadline:
         gc.collect()
         # Ends of processes can be waited for; the rest is looked at again.
