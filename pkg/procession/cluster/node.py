@@ -578,7 +578,7 @@ class NodeHandle:
     def what_next(self) -> str:
         """What to add to the news of its death."""
         if not self.restartable:
-            return ": its blobs are gone, and this session cannot run on it any more"
+            return ": the node's blobs are gone, and this session cannot run on it any more"
         text = f": the node is restarted when it is used next, with {len(self.names)} of its blobs"
         if self._newly_torn:
             text += f"; torn: {', '.join(self._newly_torn)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -31,28 +30,9 @@ from procession.session.functions import map_calls
 from procession.session.future import RunFuture
 from procession.session.lines import Lines, Turn
 from procession.session.stats import NodeStats
+from procession.session.times import checked_timeout
 
 Self = TypeVar("Self", bound="Session")
-
-
-def checked_timeout(seconds: float | None) -> float | None:
-    """Seconds that a run may take; infinity is as long as it takes.
-
-    Raises:
-        ValueError: It is no number above 0.
-    """
-    return None if seconds is None or seconds == math.inf else checked_seconds(seconds, "timeout")
-
-
-def checked_seconds(seconds: float, what: str) -> float:
-    """Seconds that something may take at most.
-
-    Raises:
-        ValueError: It is no finite number above 0.
-    """
-    if isinstance(seconds, (int, float)) and 0 < seconds < math.inf:
-        return seconds
-    raise ValueError(f"{what} is a number of seconds above 0, not {seconds!r}")
 
 
 class Session(ABC):

@@ -32,10 +32,11 @@ from procession.errors import BlobNotFoundError, SessionClosedError, TornBlobErr
 from procession.graph.properties import NodeProperties
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, name_of, not_found
-from procession.session.base import Session, checked_seconds
+from procession.session.base import Session
 from procession.session.lines import Turn
 from procession.session.overdue import look_again
 from procession.session.stats import NodeStats
+from procession.session.times import checked_seconds
 from procession.session.workspace import Workspace
 
 
