@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ from tests.faults.ways import WAYS, OnArrival, OnLeaving, die
 from tests.session.process_nodes import python_net, run_on, segments
 
 from procession import (
+    BlobNotFoundError,
     Net,
     Node,
     NodeDiedError,
@@ -83,6 +85,20 @@ def dying(way: str = "SIGKILL") -> Net:
         die(way)
 
     return python_net(work)
+
+
+class TestNobodyWasAsking:
+    def test_when_the_janitor_finds_it_dead(self, session):
+        """Its death is not news to nobody: the next call hears of it, and the one after goes on."""
+        session.workspace("a").feed_blob("x", np.arange(5000.0))
+        os.kill(pid_of(session, "a"), signal.SIGKILL)
+        handle = session._supervisor.nodes["a"]
+        with pytest.raises(NodeDiedError):
+            handle.tidy()
+        with pytest.raises(NodeDiedError) as caught:
+            session.workspace("a").fetch_blob("x")
+        assert (caught.value.signal, caught.value.restarts) == ("SIGKILL", True)
+        assert np.array_equal(session.workspace("a").fetch_blob("x"), np.arange(5000.0))
 
 
 class TestHowever:
@@ -490,6 +506,31 @@ class TestTorn:
         session.workspace("a").feed_blob("y", 1)
         kill_and_notice(session)
         self.check(session, "x")
+
+    @pytest.mark.parametrize("how", ["by hand", "by an operator", "in a private run"])
+    def test_until_it_is_removed(self, session, how):
+        """Then there is none of that name, on both sides."""
+        workspace, net = session.workspace("a"), Net("mutex")
+        net.CreateMutex([], ["m"])
+        run_on(session, "a", net)
+        assert kill_and_notice(session).torn == ("m",)
+        if how == "by hand":
+            workspace.remove_blob("m")
+        else:
+            again = Net("again")
+            again.CreateMutex([], ["m"])
+            again.Free(["m"], ["m"])
+            kind = WorkspaceType.GLOBAL if how == "by an operator" else WorkspaceType.PRIVATE
+            with TaskGroup(kind) as group:
+                Task(step=again, node="a")
+            session.run(group)
+        for _ in range(2):
+            assert workspace.names() == []
+            with pytest.raises(BlobNotFoundError):
+                workspace.fetch_blob("m")
+            with pytest.raises(BlobNotFoundError):
+                workspace.remove_blob("m")
+            assert kill_and_notice(session).torn == ()
 
     def test_a_feed_that_died_half_way(self, chance):
         """The worker dies while the coordinator writes: the old value, the new one, or torn."""

@@ -89,7 +89,7 @@ class TestDeath:
             while True:
                 session.workspace("a").fetch_blob("x")
 
-        with pytest.raises(NodeDiedError, match="its fork server ended") as caught:
+        with pytest.raises(NodeDiedError, match="was lost, because its parent") as caught:
             fetch_until_it_is_noticed()
         assert caught.value.exitcode is None
         session.workspace("b").feed_blob("x", 2)

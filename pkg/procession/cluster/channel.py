@@ -130,7 +130,7 @@ class Channel:
         self.sending: Errand[None] | None = None
         """The letter that may be on its way, until `send` or `resume` has waited for it."""
         self._incoming: tuple[int, Errand[bytearray]] | None = None
-        """The head of the letter that is being received, or was received last, and what does it."""
+        """The head of the letter that is being received, and what does it."""
         self._vain = 0
         self._skip = 0
         self._alarm = alarm
@@ -163,6 +163,13 @@ class Channel:
         alarm, self._alarm = self._alarm, None
         if alarm is not None:
             os.close(alarm)
+
+    def finish(self) -> None:
+        """Wait for other threads that still use the files: the other side is gone, they end."""
+        for errand in (self.sending, None if self._incoming is None else self._incoming[1]):
+            if errand is not None:
+                with contextlib.suppress(Exception):
+                    errand.run(1.0)
 
     # Sending.
 
@@ -277,7 +284,12 @@ class Channel:
         elif length == LONG:
             if self._incoming is None or self._incoming[0] != head:
                 self._incoming = head, self._errand(partial(self._letter, deadline))
-            data = self._incoming[1].run()
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                data = self._incoming[1].run(left)
+            except TimeoutError:
+                # It was begun by somebody who had more time, and was interrupted.
+                raise OutOfTime from None
             length = len(data)
         else:
             raise GarbledMessage
@@ -298,6 +310,8 @@ class Channel:
         head, length = self._peeked
         self.bytes_received += length
         self._seen = head
+        if self._incoming is not None:
+            self._incoming = None  # its bytes may be many
 
     def take(self, deadline: float | None = None) -> Any:
         """`peek`, for who does not mind to lose the message when he is interrupted."""

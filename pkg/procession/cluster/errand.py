@@ -11,10 +11,14 @@ from __future__ import annotations
 import _thread
 import copy
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
+SLICE = 0.2
+"""Seconds to wait at a time: a signal that comes in the moment before a wait begins is not noticed
+before it ends."""
 
 
 class Errand(Generic[Result]):
@@ -53,8 +57,10 @@ class Errand(Generic[Result]):
                     self._do()  # no thread is to be had, as at the interpreter's end
             else:
                 self._do()
-            if not self._done.wait(timeout):
-                raise TimeoutError
+            end = None if timeout is None else time.monotonic() + timeout
+            while not self._done.wait(SLICE if end is None else min(SLICE, end - time.monotonic())):
+                if end is not None and time.monotonic() >= end:
+                    raise TimeoutError
         if self._failure is not None:
             # A copy: the traceback that it gets would keep the frames of all who are above.
             raise copy.copy(self._failure)

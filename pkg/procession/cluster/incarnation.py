@@ -11,7 +11,10 @@ that cannot be made.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import pickle
+import resource
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -24,10 +27,13 @@ from procession.cluster.estate import JOURNAL_SIZE
 from procession.cluster.launch import WorkerProcess, start_worker
 from procession.cluster.logs import LogPump
 from procession.cluster.protocol import Start
-from procession.errors import NodeDiedError
+from procession.errors import NodeDiedError, OutOfFilesError, OutOfSharedMemoryError
 
 WORKER = "procession.cluster.worker:main"
 """What a worker process runs."""
+FILES_PER_NODE = 7
+"""Files that a node takes in the coordinator at most: its connection, its control, its pidfd, its
+alarm, what it prints (two), and the mapping of its board."""
 
 
 class Incarnation:
@@ -69,6 +75,7 @@ class Incarnation:
         self._closed = False
         with contextlib.ExitStack() as undo:
             self._segment = Segment.create(BOARD_SIZE)
+            undo.callback(self._segment.close)
             undo.callback(self._segment.unlink)
             self._board = Board(self._segment.memory)
             undo.callback(self._board.release)
@@ -77,6 +84,7 @@ class Incarnation:
             self._journal: Segment | None = None
             if journaled:
                 self._journal = journal = Segment.create(JOURNAL_SIZE)
+                undo.callback(journal.close)
                 undo.callback(journal.unlink)
                 start = start._replace(journal=(journal.name, journal.size))
             with contextlib.nullcontext((1, 2)) if logs is None else logs.add(start.node) as files:
@@ -91,23 +99,19 @@ class Incarnation:
                     timeout=timeout,
                 )
                 errand: Errand[WorkerProcess] = Errand(begin)
+                # Before it begins: what there is when Ctrl-C comes, nobody else would end.
+                undo.callback(_end_worker, errand)
                 try:
                     self.process = errand.run()
-                except KeyboardInterrupt:
-                    # What there is by now, nobody else would end.
-                    process = errand.run()
-                    process.kill()
-                    process.close()
-                    raise
                 except (TimeoutError, RuntimeError) as error:
                     text = f"node {start.node!r} could not be started: {error}"
                     raise NodeDiedError(text, node=start.node) from error
-            undo.callback(self.process.close)
-            undo.callback(self.process.kill)
             connection, alarm = self.process.connection, None
+            handing: Errand[int | None] = Errand(partial(hand_over_alarm, connection))
+            undo.callback(_close_alarm, handing)
             # A worker that has died at once has no use for it; its first answer will not come.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                alarm = hand_over_alarm(connection)
+                alarm = handing.run()
             self.channel = Channel(connection, self._board, self.process.sentinel, alarm)
             undo.pop_all()
 
@@ -126,6 +130,7 @@ class Incarnation:
         """Let go of everything. A process that still runs ends by that. Twice is fine."""
         if self._closed:
             return
+        self.channel.finish()
         self.process.close()
         self.channel.forget_alarm()
         self._board.release()
@@ -135,3 +140,43 @@ class Incarnation:
             self._journal.unlink()
             self._journal.close()
         self._closed = True
+
+
+def _end_worker(errand: Errand[WorkerProcess]) -> None:
+    with contextlib.suppress(Exception):
+        process = errand.run()
+        process.kill()
+        process.close()
+
+
+def _close_alarm(errand: Errand[int | None]) -> None:
+    with contextlib.suppress(Exception):
+        alarm = errand.run()
+        if alarm is not None:
+            os.close(alarm)
+
+
+def check_files(node: str, error: BaseException) -> None:
+    """A node could not be started; see whether that was for want of files.
+
+    Raises:
+        OutOfFilesError: It was.
+    """
+    cause = error.__cause__ if isinstance(error, OutOfSharedMemoryError) else error
+    if not isinstance(cause, OSError) or cause.errno not in (errno.EMFILE, errno.ENFILE):
+        return
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    what = os.strerror(cause.errno).lower()
+    refused = OutOfFilesError(
+        f"node {node!r} cannot be started: {what}. This process may have {limit:,} open, and each "
+        f"node takes {FILES_PER_NODE}. Raise the limit (ulimit -n, or "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ...)), or use fewer nodes.",
+        limit=limit,
+        node=node,
+    )
+    refused.errno = cause.errno
+    try:
+        raise refused from error
+    finally:
+        # The frame, which its traceback keeps, would keep it.
+        del refused

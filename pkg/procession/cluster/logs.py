@@ -51,6 +51,7 @@ from functools import partial
 from typing import Any
 
 from procession.cluster import handover
+from procession.cluster.errand import Errand
 from procession.errors import SessionClosedError
 
 PATIENCE = 2.0
@@ -227,14 +228,17 @@ class LogPump:
             OSError: Too many open files.
             SessionClosedError: The pump is closed.
         """
-        ends = self._open(node)
+        # Ctrl-C in the middle of it would leave files that nobody knows of, or a thread whose files
+        # are closed. A signal handler may have come while this thread holds what is needed for it.
+        opening = Errand(partial(self._open, node), interruptible=not _are_held())
         try:
-            yield ends
+            yield opening.run()
         except BaseException:
-            self._close_writing_ends(ends)
+            with contextlib.suppress(Exception):
+                self._close_writing_ends(opening.run())
             self.finish(node)
             raise
-        self._close_writing_ends(ends)
+        self._close_writing_ends(opening.run())
 
     def _open(self, name: str) -> tuple[int, int]:
         node = _Node(name)

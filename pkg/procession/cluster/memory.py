@@ -22,6 +22,8 @@ A draft is memory that the coordinator writes into before a blob has it:
     else:               a copy of draft.array is fed to the blob; see blobs/unfinished.py
     draft.release()                                                  always, and last
 
+A lease that goes on when the process is forked does not end before the copy has (see `forks`).
+
 As long as the user keeps the array, its lease goes on, whatever has become of it: as a snapshot of
 the blob that has adopted the buffer, or because the buffer must not be used again while he can
 write into it.
@@ -42,6 +44,7 @@ from procession.blobs.segment import Segment
 from procession.blobs.shared import PAGE
 from procession.blobs.snapshot import Array
 from procession.blobs.unfinished import Unfinished
+from procession.cluster import forks
 from procession.cluster.janitor import Chore
 from procession.cluster.protocol import Located, NeedSegment
 from procession.errors import OutOfSharedMemoryError
@@ -92,6 +95,11 @@ class NodeMemory:
         """The leases that have not ended, by number; with their holders, as far as we know them."""
         self._returned: tuple[str, ...] = ()
         """What was taken back last."""
+        self._copied: dict[int, list[forks.Copy]] = {}
+        """Leases that forked copies of this process have as well, by number."""
+        self._waiting: list[int] = []
+        """Those of them that have ended here."""
+        forks.watch(self)
         self._tidy = None if tidy is None else WeakMethod(tidy)
         self._chore = None if tidy is None else Chore(self._tidy_if_quiet)
         self._questions = 0
@@ -102,7 +110,7 @@ class NodeMemory:
     @property
     def size(self) -> int:
         """Bytes in all segments, used or pooled."""
-        return sum(segment.size for segment in self._segments.values())
+        return sum(segment.size for segment in list(self._segments.values()))
 
     def grant(self, wanted: NeedSegment) -> Segment:
         """Make a segment for the worker, and unlink those that it hands back.
@@ -247,7 +255,8 @@ class NodeMemory:
                 thread that `tidy_soon` has started.
         """
         self._ended.append(lease)
-        self._held.pop(lease, None)
+        if lease not in self._copied and not forks.under_way():
+            self._held.pop(lease, None)
         chore = self._chore
         if nbytes >= LARGE_LEASE and chore is not None:
             self._questions_before = self._questions
@@ -257,14 +266,45 @@ class NodeMemory:
         """The leases that have ended since the last call, for the worker to know."""
         self._questions += 1
         if self._gone:
-            for holder in take_all(self._gone):
-                number = holder.lease.number
-                self._held.pop(number, None)
-                self._ended.append(number)
-        return take_all(self._ended) if self._ended else ()
+            self._ended.extend([holder.lease.number for holder in take_all(self._gone)])
+        if not (self._ended or self._waiting) or forks.under_way():
+            return ()
+        numbers = take_all(self._ended)
+        if self._copied:
+            numbers = self._nobody_s((*self._waiting, *numbers))
+        for number in numbers:
+            self._held.pop(number, None)
+        return numbers
 
-    def leases(self) -> list[Lease]:
-        """The leases that have not ended. Some may end at any moment."""
+    def _nobody_s(self, numbers: Iterable[int]) -> tuple[int, ...]:
+        """Those of the leases, which have ended here, that no copy of this process has either."""
+        found, waiting = [], []
+        for number in dict.fromkeys(numbers):
+            copies = self._copied.get(number)
+            if copies and forks.living(copies):
+                waiting.append(number)
+            else:
+                self._copied.pop(number, None)
+                found.append(number)
+        self._waiting = waiting
+        return tuple(found)
+
+    def has_leases(self) -> bool:
+        """Whether one goes on; see `forks`."""
+        return bool(self._held)
+
+    def copied(self, copy: forks.Copy) -> None:
+        """See `forks`."""
+        for lease in self.leases(copied=True):
+            number = lease.number
+            self._copied.setdefault(number, []).append(copy)
+
+    def leases(self, copied: bool = False) -> list[Lease]:
+        """The leases that have not ended. Some may end at any moment.
+
+        Args:
+            copied: Also those whose end nobody has noted yet, as for a copy of this process.
+        """
         while True:
             try:
                 held = list(self._held.items())
@@ -272,8 +312,11 @@ class NodeMemory:
                 continue  # a finalizer came between
             return [
                 each.lease if isinstance(each, _Holder) else each
-                for _, each in held
-                if not isinstance(each, _Holder) or each() is not None
+                for number, each in held
+                if copied
+                or not isinstance(each, _Holder)
+                or each() is not None
+                or number in self._copied
             ]
 
     def sizes(self) -> dict[str, int]:
@@ -291,6 +334,10 @@ class NodeMemory:
         self._held.clear()
         self._ended.clear()
         self._gone.clear()
+        if self._copied:
+            self._copied.clear()
+            forks.living(())
+        self._waiting.clear()
         while self._segments:
             self._drop(self._segments.popitem()[1])
 

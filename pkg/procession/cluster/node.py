@@ -10,6 +10,7 @@ memory, and the next who asks gets a new worker for it; see `estate` for what th
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from procession.blobs.journal import Torn
 from procession.cluster import board, calls, death, estate
 from procession.cluster.channel import Channel, Ears, EndOfChannel, GarbledMessage, OutOfTime
 from procession.cluster.conversation import Conversation
-from procession.cluster.incarnation import Incarnation
+from procession.cluster.incarnation import Incarnation, check_files
 from procession.cluster.limits import Limits
 from procession.cluster.logs import LogPump
 from procession.cluster.memory import NodeMemory, take_all
@@ -31,6 +32,7 @@ from procession.cluster.protocol import (
     Place,
     Ran,
     Ready,
+    Reserved,
     Returned,
     Run,
     Start,
@@ -114,6 +116,8 @@ class NodeHandle:
         self._program: NodeProgram | None = None
         self._function = ""
         self._run = 0
+        self._untold = False
+        """Whether it has died and no caller has heard of that."""
         self._newly_torn: tuple[str, ...] = ()
         """Blobs that were torn when the last worker died."""
         self._shipping: int | None = None
@@ -127,6 +131,10 @@ class NodeHandle:
         try:
             self._live()
         except BaseException:
+            life: Incarnation | None = getattr(self, "life", None)
+            if life is not None:
+                life.kill()
+                life.close()
             self.memory.close()
             raise
 
@@ -163,10 +171,17 @@ class NodeHandle:
         """The worker's process id."""
         return self.life.process.pid
 
-    def ready(self) -> None:
-        """Wait until the worker listens."""
+    def ready(self, deadline: float = math.inf) -> None:
+        """Wait until the worker listens.
+
+        Raises:
+            RunTimeoutError: It does not by the deadline; it may later.
+        """
         if not self._ready:
-            answer = self._receive(time.monotonic() + self._limits.start)
+            limit = time.monotonic() + self._limits.start
+            answer = self._receive(min(limit, deadline))
+            if answer is None and deadline < limit:
+                raise RunTimeoutError(f"node {self.name!r} is still being started")
             if answer is None:
                 self.life.kill()
                 raise self._death(f"did not start within {self._limits.start:g} s and was killed")
@@ -291,11 +306,15 @@ class NodeHandle:
         if self.dead is not None:
             if not self.restartable:
                 raise self._died_before()
+            if self._untold:
+                self._untold = False
+                text, details = self.dead
+                raise NodeDiedError(f"{text}\n  the session can go on{self.what_next()}", **details)
             self._restart()
         if not self._talk.owes():
             return
         if not self._ready:
-            self.ready()
+            self.ready(math.inf if deadline is None else deadline)
             return
         try:
             arrives = self.channel.resume(deadline)
@@ -313,11 +332,31 @@ class NodeHandle:
                 for place in answer.places:
                     self.memory.end(Place._make(place).lease)
 
+    def attend(self) -> None:
+        """`settle`, in the time that a question about a blob may take.
+
+        Raises:
+            RunTimeoutError: It took longer, and the worker was killed.
+            NodeDiedError: See `settle`.
+        """
+        if not self.needs_settling():
+            return
+        within = self._limits.blob
+        try:
+            self.settle(time.monotonic() + within)
+        except RunTimeoutError:
+            raise self._unanswered("an earlier run", within) from None
+
     def tidy(self) -> None:
         """Tell the worker which leases have ended, and take back what it does not need."""
-        self._post(Tidy())
-        # Who does not answer, because it was stopped, say, owes that to the next who asks.
-        self._receive(time.monotonic() + TIDY_WITHIN)
+        try:
+            self._post(Tidy(), time.monotonic() + self._limits.blob)
+            # Who does not answer, because it was stopped, say, owes that to the next who asks.
+            self._receive(time.monotonic() + TIDY_WITHIN)
+        except NodeDiedError:
+            # The janitor tells nobody: the next who asks is to hear of it.
+            self._untold = True
+            raise
 
     def call(
         self,
@@ -328,7 +367,7 @@ class NodeHandle:
         patience: tuple[int, int],
     ) -> Any:
         """Have the worker call a function; see `Questions.call` and `begin`."""
-        self.settle()
+        self.attend()
 
         def ask(question: Any, kind: type[Any]) -> Any:
             self._program, self._function = None, name
@@ -372,15 +411,14 @@ class NodeHandle:
             if not self.late:
                 raise
         if answer is None:
-            raise self._unanswered(question, within)
+            raise self._unanswered(type(question).__name__.lower(), within)
         if type(answer) is not kind:
             if isinstance(answer, Failed):
                 raise Report._make(answer.report).unpack()
             raise self._garbled()
         return answer
 
-    def _unanswered(self, question: Any, within: float | None) -> RunTimeoutError:
-        what = type(question).__name__.lower()
+    def _unanswered(self, what: str, within: float | None) -> RunTimeoutError:
         if self.dead is None:
             self.life.kill()
             self._death(f"did not answer within {within:g} s and was killed")
@@ -430,6 +468,9 @@ class NodeHandle:
             self.runs += message.failure is None
             self.memory.take_back(message.returned)
             return
+        elif kind is Reserved:
+            self.blobs.reserved(message)
+            return
         elif kind is not Done:
             return
         if message.appeared or message.vanished:
@@ -437,7 +478,7 @@ class NodeHandle:
                 raise GarbledMessage
             self.names.difference_update(message.vanished)
             self.names.update(message.appeared)
-            for name in message.appeared:
+            for name in (*message.appeared, *message.vanished):
                 self.torn.pop(name, None)
             self.changes += 1
         if message.returned:
@@ -474,11 +515,12 @@ class NodeHandle:
         return self._death("said what is no message of ours, and was killed")
 
     def _sent(self) -> int:
-        return self.channel.sent()
+        # A channel that is closed has no number any more.
+        return -1 if self.dead is not None or self.closed else self.channel.sent()
 
-    def _abandon(self, blob: str, number: int) -> None:
-        """A blob is half written, unless the worker was told that it is whole."""
-        if self.dead is None and not self.closed and self._sent() == number:
+    def _abandon(self, blob: str) -> None:
+        """A blob may be half written."""
+        if self.dead is None and not self.closed:
             self.names.discard(blob)
             self.torn[blob] = FEED_INTERRUPTED
             self.changes += 1
@@ -500,13 +542,21 @@ class NodeHandle:
     def _restart(self) -> None:
         """Have a new worker go on with what the dead one left."""
         before = self.life
+        # Ctrl-C may have come before all of that was done.
+        before.kill()
+        before.close()
         try:
             self._live()
-        except BaseException:
+        except BaseException as error:
+            if self.life is not before:
+                self.life.kill()
+                self.life.close()
             self.life = before
+            check_files(self.name, error)
             raise
-        self.dead = None
+        # In this order: no two workers of a node may number their leases alike.
         self.restarts += 1
+        self.dead = None
         self.ready()
 
     def check_not_closed(self) -> None:
@@ -599,7 +649,7 @@ class NodeHandle:
             # If it does not answer, or is found dead, `close` sees to it.
             try:
                 self.settle(deadline)
-                self._post(Stop())
+                self._post(Stop(), deadline)
             except (NodeDiedError, RunTimeoutError, SessionClosedError):
                 pass
 
@@ -619,6 +669,8 @@ class NodeHandle:
                 self.memory.close()
                 if self._logs is not None:
                     self._logs.finish(self.name)
+        # Ctrl-C may have come before that was done.
+        self.life.close()
         self.memory.close()
         self.closed = True
 

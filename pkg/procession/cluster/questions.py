@@ -55,8 +55,8 @@ class Questions:
         ask: How to ask it.
         garbled: Called when an answer makes no sense; raises the error.
         sent: The number of the last message that was sent to it.
-        abandon: Called when writing into a blob's memory was interrupted, with its name and the
-            number of the last message before it could be said to be whole.
+        abandon: Called when writing into a blob's memory was interrupted, with its name; perhaps
+            not before the worker's next answer.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Questions:
         ask: Ask,
         garbled: Callable[[], BaseException],
         sent: Callable[[], int],
-        abandon: Callable[[str, int], object],
+        abandon: Callable[[str], object],
     ) -> None:
         self._node = node
         self._memory = memory
@@ -74,6 +74,10 @@ class Questions:
         self._garbled = garbled
         self._sent = sent
         self._abandon = abandon
+        self._in_place: bool | None = None
+        """Whether a feed writes over the blob's value, as far as the worker has said so."""
+        self._given_up: str | None = None
+        """The blob of a feed that was interrupted before it was said to be whole."""
 
     def fetch(self, name: str) -> Any:
         """A blob's value."""
@@ -117,15 +121,17 @@ class Questions:
         """Give a blob a value: a large tensor's bytes are written into the worker's own memory."""
         value = as_value(value, name)
         if is_tensor(value) and value.nbytes >= MINIMUM:
-            answer = self._ask(Reserve(name, value.shape, pack_dtype(value.dtype)), Reserved)
-            target = self._there(answer.segment, answer.offset, value.shape, value.dtype)
-            number = self._sent()
+            self._in_place = self._given_up = None
+            number = -1
             try:
+                answer = self._ask(Reserve(name, value.shape, pack_dtype(value.dtype)), Reserved)
+                target = self._there(answer.segment, answer.offset, value.shape, value.dtype)
+                number = self._sent()
                 np.copyto(target, value)
                 self._ask(Commit(), Done)
             except BaseException:
-                if answer.in_place:
-                    self._abandon(name, number)
+                if number in (-1, self._sent()):
+                    self._give_up(name)
                 raise
         elif is_tensor(value):
             inline = Inline(value.tobytes(), value.shape, pack_dtype(value.dtype))
@@ -133,6 +139,18 @@ class Questions:
         else:
             what = f"the {type(value).__name__} fed to blob {name!r}"
             self._ask(Feed(name, tuple(Pickled(dumps(value, what)))), Done)
+
+    def reserved(self, answer: Reserved) -> None:
+        """Note what a worker has said, whether or not anybody still waits for it."""
+        self._in_place = answer.in_place
+        if self._given_up is not None:
+            self._give_up(self._given_up)
+
+    def _give_up(self, name: str) -> None:
+        """Nobody will say that a blob is whole; the worker takes what was in place for torn."""
+        self._given_up = name
+        if self._in_place:
+            self._abandon(name)
 
     def _there(self, segment: str, offset: int, shape: tuple[int, ...], dtype: Any) -> Any:
         try:

@@ -10,10 +10,8 @@ who is still busy then is killed: a session that says it works must not hang on 
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +19,7 @@ from typing import Any, Protocol
 
 from procession.cluster import blas, placement
 from procession.cluster.channel import Channel, Ears
+from procession.cluster.incarnation import check_files
 from procession.cluster.limits import Limits
 from procession.cluster.logs import LogPump
 from procession.cluster.node import NodeHandle, listen
@@ -28,7 +27,6 @@ from procession.cluster.protocol import Ran
 from procession.cluster.serial import Report, dump_program
 from procession.errors import (
     NodeDiedError,
-    OutOfFilesError,
     OutOfSharedMemoryError,
     RunCancelledError,
     RunTimeoutError,
@@ -40,9 +38,6 @@ from procession.runtime.workspace import Workspace
 
 PATIENCE = 60_000
 """Nanoseconds for which coordinator and worker spin before they sleep, while a core is free."""
-FILES_PER_NODE = 7
-"""Files that a node takes in the coordinator at most: its connection, its control, its pidfd, its
-alarm, what it prints (two), and the mapping of its board."""
 GRACE = 1.0
 """Seconds that a worker has to stop between operators when a run has timed out or is called off."""
 
@@ -123,6 +118,8 @@ class Supervisor:
         self._starting = threading.RLock()
         self._closing = threading.RLock()
         self._cores = blas.cores()
+        self._coming: list[NodeHandle] = []
+        """Those that are being started."""
         self.nodes: dict[str, NodeHandle] = {}
         """By name, in order of start."""
 
@@ -151,7 +148,7 @@ class Supervisor:
         for name in names:
             placement.check(name, properties.get(name, NodeProperties()))
         share, shared_out = self._share(len(self.nodes) + len(names))
-        started: list[NodeHandle] = []
+        started = self._coming = []
         try:
             for name in names:
                 own = properties.get(name, NodeProperties())
@@ -172,24 +169,22 @@ class Supervisor:
                 )
             for handle in started:
                 handle.ready()
+                handle.patience = self.patience(1)
+            self.nodes.update((handle.name, handle) for handle in started)
         except BaseException as error:
             for handle in started:
+                self.nodes.pop(handle.name, None)
                 handle.life.kill()
                 handle.close(time.monotonic())
-            cause: BaseException | None = error
-            if isinstance(error, OutOfSharedMemoryError):
-                if len(started) < len(names):
-                    error.node = names[len(started)]
-                cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
-                raise _out_of_files(names[min(len(started), len(names) - 1)], cause) from error
+            if isinstance(error, OutOfSharedMemoryError) and len(started) < len(names):
+                error.node = names[len(started)]
+            check_files(names[min(len(started), len(names) - 1)], error)
             raise
+        finally:
+            self._coming = []
         if shared_out:
             for handle in self.nodes.values():
                 handle.threads = placement.threads(handle.properties, share, shared_out)
-        for handle in started:
-            handle.patience = self.patience(1)
-        self.nodes.update((handle.name, handle) for handle in started)
 
     def patience(self, nodes: int) -> tuple[int, int]:
         """Nanoseconds for which coordinator and workers may spin while so many nodes are running.
@@ -215,13 +210,19 @@ class Supervisor:
         Raises:
             NodeDiedError: One is dead.
             RunTimeoutError: One is still busy with an earlier run, and stays so.
+            RunCancelledError: The same, and this run was called off.
         """
         handles = [self.nodes[name] for name in names]
+        alive = [handle for handle in handles if handle.dead is None]
         try:
             for handle in handles:
                 handle.settle(timeout.deadline)
         except RunTimeoutError:
             raise self._timed_out(handles, timeout) from None
+        except NodeDiedError:
+            if any(handle.overdue for handle in alive):
+                raise _overdue(alive) from None
+            raise
 
     def run(
         self,
@@ -349,7 +350,7 @@ class Supervisor:
 
     def end(self) -> None:
         """Call off whatever runs, as the session is being closed. Safe in any thread."""
-        for handle in list(self.nodes.values()):
+        for handle in [*self.nodes.values(), *self._coming]:
             handle.ending = True
             handle.cancel()
 
@@ -364,7 +365,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """End all workers at once. Safe in any thread: whoever waits for one sees it die."""
-        for handle in list(self.nodes.values()):
+        for handle in [*self.nodes.values(), *self._coming]:
             handle.ending = True
             handle.life.process.kill()
 
@@ -397,20 +398,6 @@ class Supervisor:
                         handle.life.process.kill()
             if self._logs is not None:
                 self._logs.close()
-
-
-def _out_of_files(node: str, error: OSError) -> OutOfFilesError:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    what = os.strerror(error.errno or 0).lower()
-    refused = OutOfFilesError(
-        f"node {node!r} cannot be started: {what}. This process may have {limit:,} open, and each "
-        f"node takes {FILES_PER_NODE}. Raise the limit (ulimit -n, or "
-        f"resource.setrlimit(resource.RLIMIT_NOFILE, ...)), or use fewer nodes.",
-        limit=limit,
-        node=node,
-    )
-    refused.errno = error.errno
-    return refused
 
 
 def _overdue(handles: Sequence[NodeHandle]) -> RunCancelledError:

@@ -126,6 +126,8 @@ class _Worker:
         self._start = start
         self._plans: dict[int, Executable] = {}
         self._told: set[str] = set()
+        self._torn: set[str] = set()
+        """The blobs that the coordinator takes for torn."""
         self._reserved: tuple[str, Blob, Array] | None = None
         self._unmapped: list[str] = []
         self._unused: deque[int] = deque()
@@ -211,6 +213,7 @@ class _Worker:
         )
         if start.estate is not None:
             self._told = set(start.estate.names)
+            self._torn = set(start.estate.torn)
         self._answering = False
 
     def _be_a_copy(self, connection: Connection) -> None:
@@ -306,11 +309,13 @@ class _Worker:
     ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """What appeared and vanished since the coordinator was last told, what it gets back."""
         returned = (*self._pool.surplus(quiet=quiet), *self._take_unmapped())
-        if self._workspace.own_names() == self._told:
+        if self._workspace.own_names() == self._told and not self._torn:
             return (), (), returned
         names = set(self._workspace.own_names())
-        appeared, vanished = names - self._told, self._told - names
-        self._told = names
+        # What was torn, and then written and removed, is nothing any more.
+        torn = self._torn & self._workspace.torn.keys()
+        appeared, vanished = names - self._told, (self._told | self._torn) - torn - names
+        self._told, self._torn = names, torn
         return tuple(appeared), tuple(vanished), returned
 
     def _outputs(self, names: Sequence[str]) -> tuple[Payload, ...]:
@@ -361,6 +366,7 @@ class _Worker:
             self._workspace.tear(name, FEED_INTERRUPTED)
             # So that it is news when it is written again.
             self._told.discard(name)
+            self._torn.add(name)
         else:
             blob.discard()
 

@@ -7,6 +7,7 @@ the process begins without.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -42,7 +43,9 @@ def _work(queue: SimpleQueue[_Look]) -> None:
         time.sleep(max(0.0, when - time.monotonic()))
         look, seen = method(), subject()
         if look is not None and seen is not None:
-            look(seen)
+            # Whatever becomes of one, the others are looked at.
+            with contextlib.suppress(Exception):
+                look(seen)
         del look, seen
 
 

@@ -20,6 +20,7 @@ from procession.blobs.journal import Torn
 from procession.blobs.shared import MINIMUM
 from procession.blobs.unfinished import Unfinished
 from procession.cluster import calls, inside, placement
+from procession.cluster.errand import Errand
 from procession.cluster.launch import resolve_method
 from procession.cluster.limits import Limits
 from procession.cluster.logs import LogPump
@@ -123,8 +124,9 @@ class ProcessSession(Session):
             max_restarts if on_node_failure == "restart" else 0,
         )
         super().__init__(timeout)
-        # What a session that was killed has left, nobody else might remove.
-        owner.sweep()
+        # What a session that was killed has left, nobody else might remove. Not interrupted, so
+        # that the lock of a dead owner is let go of.
+        Errand(owner.sweep).run()
         self._logs = LogPump() if log_prefix else None
         self._supervisor = Supervisor(
             resolve_method(start_method),
@@ -170,11 +172,16 @@ class ProcessSession(Session):
     ) -> Mapping[str, Mapping[str, Any]]:
         until = Timeout(timeout)
         plan = self._plan(compiled)
+        # So that `cancel` also ends those that are still in an earlier run.
+        turn.monitor = plan.handles
         changes = []
         for handle in plan.handles:
             if handle.needs_settling():
                 self._supervisor.settle(compiled.nodes, until)
             changes.append(handle.changes)
+        if not self._open:
+            # It was closed while a node was being started.
+            self._check_open()
         if plan.looked_at != changes:
             self._check_reads(compiled.programs)
             plan.looked_at = changes
@@ -185,7 +192,6 @@ class ProcessSession(Session):
             pass
         if self._logs is not None:
             self._logs.follow()
-        turn.monitor = plan.handles
         patience = self._supervisor.patience(self._at_work(turn))
         try:
             return self._supervisor.run(plan, until, patience, turn)
@@ -240,6 +246,7 @@ class ProcessSession(Session):
             self._check_open()
             supervisor = self._supervisor
             supervisor.start(turn.nodes, self._said_of(node))
+            self._check_open()
             handle = supervisor.nodes[node]
             try:
                 patience = supervisor.patience(self._at_work(turn))
@@ -272,6 +279,8 @@ class ProcessSession(Session):
             self._leave(turn)
 
     def _stop(self, turn: Turn) -> None:
+        if not self._is_ours():
+            self._check_open()
         self._supervisor.cancel(turn.monitor or ())
         look_again(self._stop_overdue, turn)
 
@@ -383,9 +392,10 @@ class RemoteWorkspace(WorkspaceView):
         with session._turn(self.node):
             if start:
                 session._supervisor.start([self.node], self._properties)
+                session._check_open()
             handle = session._supervisor.nodes.get(self.node)
             if handle is not None:
-                handle.settle()
+                handle.attend()
             yield handle
 
     def names(self) -> list[str]:
@@ -422,7 +432,9 @@ class RemoteWorkspace(WorkspaceView):
 
     def remove_blob(self, name: Any) -> None:
         with self._used() as handle:
-            self._having(handle, name).blobs.remove(name_of(name))
+            if handle is None or name_of(name) not in handle.torn:
+                handle = self._having(handle, name)
+            handle.blobs.remove(name_of(name))
 
     def not_found(self, name: str) -> BlobNotFoundError | TornBlobError:
         with self._used() as handle:

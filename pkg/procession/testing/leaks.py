@@ -37,7 +37,8 @@ import pytest
 from procession.blobs import owner
 from procession.blobs.segment import Segment
 from procession.cluster import forkserver, launch
-from procession.cluster.supervisor import FILES_PER_NODE, Supervisor
+from procession.cluster.incarnation import FILES_PER_NODE
+from procession.cluster.supervisor import Supervisor
 
 _PROC = Path("/proc")
 _FDS = Path("/proc/self/fd")
