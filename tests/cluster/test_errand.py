@@ -30,6 +30,14 @@ class TestErrand:
             with pytest.raises(ValueError, match="on purpose"):
                 errand.run()
 
+    def test_what_it_raises_keeps_its_cause(self):
+        def fail() -> None:
+            raise ValueError("on purpose") from OSError(24, "why")
+
+        with pytest.raises(ValueError, match="on purpose") as caught:
+            Errand(fail).run()
+        assert isinstance(caught.value.__cause__, OSError)
+
     def test_the_main_thread_leaves_it_to_another(self):
         assert Errand(threading.get_ident).run() != threading.get_ident()
 

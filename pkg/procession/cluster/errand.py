@@ -63,7 +63,7 @@ class Errand(Generic[Result]):
                     raise TimeoutError
         if self._failure is not None:
             # A copy: the traceback that it gets would keep the frames of all who are above.
-            raise copy.copy(self._failure)
+            raise copy.copy(self._failure) from self._failure.__cause__
         return self._result
 
     def _do(self) -> None:
