@@ -7,6 +7,7 @@ comes. After each, the same session with the same workers must do everything as 
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.session.process_nodes import segments
 
 import procession
 from procession import Net, Node, ProcessSession, Task, TaskGroup, WorkspaceType
@@ -50,6 +52,8 @@ def interrupted(act: Callable[[], object], at: int) -> bool:
     """Whether the act was interrupted before that opcode, and did not end before."""
     before = sys.gettrace()
     interrupt = Interrupt(at)
+    # Python 3.12 tells of opcodes only who wanted that before he set the function.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(interrupt)
     try:
         act()
@@ -151,3 +155,26 @@ class TestBetweenAnyTwoOpcodes:
             at += step
         assert at > 1
         assert {name: stats.pid for name, stats in session.stats().items()} == pids
+
+
+class TestOpeningAndClosing:
+    @pytest.mark.parametrize("on_node_failure", ["raise", "restart"])
+    def test_leave_nothing(self, on_node_failure):
+        kept: list[ProcessSession] = []
+
+        def use() -> None:
+            with ProcessSession(["a"], on_node_failure=on_node_failure) as session:
+                kept.append(session)
+                session.workspace("a").feed_blob("x", np.zeros(10_000))
+                session.workspace("b").feed_blob("x", 1)
+
+        at = 1
+        while interrupted(use, at):
+            for session in kept:
+                session.close()
+            kept.clear()
+            at += 83
+        assert at > 1
+        kept.clear()
+        gc.collect()
+        assert segments() == set()

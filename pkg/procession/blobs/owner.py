@@ -102,6 +102,11 @@ _letters = _random(6)[:6]
 _lock: _Lock | None = None
 
 
+def guarded() -> bool:
+    """Whether this very thread is opening or closing a lock file."""
+    return _guard._is_owned()  # type: ignore[attr-defined, no-any-return]
+
+
 def prefix() -> str:
     """What all names that this process gives begin with, and no others."""
     return f"{PREFIX}{os.getpid()}-{_letters}"

@@ -4,6 +4,9 @@ Ctrl-C is an exception that comes to the main thread between any two steps. What
 half done is therefore done by another thread, which it does not come to, while the main thread
 waits. When that is interrupted, the errand goes on, and whoever calls `run` again gets its result.
 Other threads do it themselves, and so does the main thread of a worker, where Ctrl-C does nothing.
+
+A signal handler, or a finalizer, may come while the main thread holds a lock that the errand needs.
+Another thread would wait for that for ever, so it is then done at once (`done_at_once_while`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,14 @@ Result = TypeVar("Result")
 SLICE = 0.2
 """Seconds to wait at a time: a signal that comes in the moment before a wait begins is not noticed
 before it ends."""
+
+
+_reasons: list[Callable[[], bool]] = []
+
+
+def done_at_once_while(held: Callable[[], bool]) -> None:
+    """Tell of a lock that errands need: `held` says whether the thread that calls it has it."""
+    _reasons.append(held)
 
 
 class Errand(Generic[Result]):
@@ -50,7 +61,8 @@ class Errand(Generic[Result]):
             BaseException: What it raises; again each time.
         """
         if not self._done.is_set():
-            if self._interruptible and threading.current_thread() is threading.main_thread():
+            main = threading.current_thread() is threading.main_thread()
+            if self._interruptible and main and not any(held() for held in _reasons):
                 try:
                     _thread.start_new_thread(self._do, ())
                 except RuntimeError:
@@ -62,8 +74,7 @@ class Errand(Generic[Result]):
                 if end is not None and time.monotonic() >= end:
                     raise TimeoutError
         if self._failure is not None:
-            # A copy: the traceback that it gets would keep the frames of all who are above.
-            raise copy.copy(self._failure) from self._failure.__cause__
+            raise _another(self._failure) from self._failure.__cause__
         return self._result
 
     def _do(self) -> None:
@@ -77,3 +88,11 @@ class Errand(Generic[Result]):
             self._failure = error.with_traceback(None)
         finally:
             self._done.set()
+
+
+def _another(error: BaseException) -> BaseException:
+    """A copy: the traceback that it gets would keep the frames of all who are above."""
+    try:
+        return copy.copy(error)
+    except Exception:
+        return error  # of a user's class, with an `__init__` that does not take its `args`

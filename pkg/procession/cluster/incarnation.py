@@ -5,7 +5,8 @@ process has ended; the node's memory and what is known of its blobs may go on, w
 incarnation.
 
 Whoever makes one calls `close` in the end, however it ended. Nothing is left behind by one
-that cannot be made.
+that cannot be made. It is made in an errand: Ctrl-C in the middle of it would leave files that
+nobody knows of.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from typing import Any
 from procession.blobs.segment import Segment
 from procession.cluster.board import BOARD_SIZE, Board
 from procession.cluster.channel import Channel, hand_over_alarm
-from procession.cluster.errand import Errand
 from procession.cluster.estate import JOURNAL_SIZE
-from procession.cluster.launch import WorkerProcess, start_worker
+from procession.cluster.launch import start_worker
 from procession.cluster.logs import LogPump
 from procession.cluster.protocol import Start
 from procession.errors import NodeDiedError, OutOfFilesError, OutOfSharedMemoryError
@@ -98,21 +98,18 @@ class Incarnation:
                     stderr=files[1],
                     timeout=timeout,
                 )
-                errand: Errand[WorkerProcess] = Errand(begin)
-                # Before it begins: what there is when Ctrl-C comes, nobody else would end.
-                undo.callback(_end_worker, errand)
                 try:
-                    self.process = errand.run()
+                    self.process = process = begin()
                 except (TimeoutError, RuntimeError) as error:
                     text = f"node {start.node!r} could not be started: {error}"
                     raise NodeDiedError(text, node=start.node) from error
-            connection, alarm = self.process.connection, None
-            handing: Errand[int | None] = Errand(partial(hand_over_alarm, connection))
-            undo.callback(_close_alarm, handing)
+                undo.callback(process.close)
+                undo.callback(process.kill)
+            alarm = None
             # A worker that has died at once has no use for it; its first answer will not come.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                alarm = handing.run()
-            self.channel = Channel(connection, self._board, self.process.sentinel, alarm)
+                alarm = hand_over_alarm(process.connection)
+            self.channel = Channel(process.connection, self._board, process.sentinel, alarm)
             undo.pop_all()
 
     @property
@@ -140,20 +137,6 @@ class Incarnation:
             self._journal.unlink()
             self._journal.close()
         self._closed = True
-
-
-def _end_worker(errand: Errand[WorkerProcess]) -> None:
-    with contextlib.suppress(Exception):
-        process = errand.run()
-        process.kill()
-        process.close()
-
-
-def _close_alarm(errand: Errand[int | None]) -> None:
-    with contextlib.suppress(Exception):
-        alarm = errand.run()
-        if alarm is not None:
-            os.close(alarm)
 
 
 def check_files(node: str, error: BaseException) -> None:

@@ -51,7 +51,6 @@ from functools import partial
 from typing import Any
 
 from procession.cluster import handover
-from procession.cluster.errand import Errand
 from procession.errors import SessionClosedError
 
 PATIENCE = 2.0
@@ -74,7 +73,7 @@ _OVERWRITE = re.compile(r"\r(?!\n|\Z)")
 _files = threading.RLock()
 
 
-def _are_held() -> bool:
+def are_held() -> bool:
     """Whether this very thread is opening or closing files."""
     return _files._is_owned()  # type: ignore[attr-defined, no-any-return]
 
@@ -224,25 +223,28 @@ class LogPump:
         The write ends are closed when the block ends: then only the worker has them. When the
         block fails, the node is finished: what a worker said that did not come up is shown.
 
+        Where no thread can be had, as at the interpreter's end, they are our own files.
+
         Raises:
             OSError: Too many open files.
             SessionClosedError: The pump is closed.
         """
-        # Ctrl-C in the middle of it would leave files that nobody knows of, or a thread whose files
-        # are closed. A signal handler may have come while this thread holds what is needed for it.
-        opening = Errand(partial(self._open, node), interruptible=not _are_held())
         try:
-            yield opening.run()
+            self._start()
+        except RuntimeError:
+            yield 1, 2
+            return
+        ends = self._open(node)
+        try:
+            yield ends
         except BaseException:
-            with contextlib.suppress(Exception):
-                self._close_writing_ends(opening.run())
+            self._close_writing_ends(ends)
             self.finish(node)
             raise
-        self._close_writing_ends(opening.run())
+        self._close_writing_ends(ends)
 
     def _open(self, name: str) -> tuple[int, int]:
         node = _Node(name)
-        self._start()
         with _files, handover.standard_files(), contextlib.ExitStack() as undo:
             selector = self._selector
             if self._ending or selector is None:
@@ -368,7 +370,7 @@ class LogPump:
             self._ending = True
         self._order(lambda: None)
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread() and not _are_held():
+        if thread is not None and thread is not threading.current_thread() and not are_held():
             thread.join(0 if self._stuck_at == self._progress else PATIENCE)
 
     def _order(self, action: Callable[[], None]) -> None:
@@ -381,7 +383,7 @@ class LogPump:
             # Full of earlier ones: it wakes all the same.
             with contextlib.suppress(BlockingIOError):
                 os.write(self._wake[1], b"\0")
-        if threading.current_thread() is self._thread or _are_held():
+        if threading.current_thread() is self._thread or are_held():
             return  # a finalizer that runs in its midst, or in that of what it may have to wait for
         while True:
             progress = self._progress

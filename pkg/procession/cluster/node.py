@@ -10,6 +10,7 @@ memory, and the next who asks gets a new worker for it; see `estate` for what th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from procession.blobs.journal import Torn
 from procession.cluster import board, calls, death, estate
 from procession.cluster.channel import Channel, Ears, EndOfChannel, GarbledMessage, OutOfTime
 from procession.cluster.conversation import Conversation
+from procession.cluster.errand import Errand
 from procession.cluster.incarnation import Incarnation, check_files
 from procession.cluster.limits import Limits
 from procession.cluster.logs import LogPump
@@ -128,13 +130,13 @@ class NodeHandle:
         self._start = Start(name, "", threads, properties or None, workspace)
         self._estate: estate.Estate | None = None
         """What the last worker left, if it is dead and may be restarted, or was."""
+        self._returning: Errand[None] | None = None
+        """A restart that is under way."""
+        self._ended = False
+        """Whether all of `close` is done."""
         try:
             self._live()
         except BaseException:
-            life: Incarnation | None = getattr(self, "life", None)
-            if life is not None:
-                life.kill()
-                life.close()
             self.memory.close()
             raise
 
@@ -541,23 +543,31 @@ class NodeHandle:
 
     def _restart(self) -> None:
         """Have a new worker go on with what the dead one left."""
-        before = self.life
-        # Ctrl-C may have come before all of that was done.
-        before.kill()
-        before.close()
+        # If Ctrl-C comes, it goes on; whoever asks next waits for it.
+        self._returning = returning = self._returning or Errand(self._return)
+        returning.run()
+        self.ready()
+
+    def _return(self) -> None:
         try:
-            self._live()
-        except BaseException as error:
-            if self.life is not before:
+            if self.dead is None:
+                return  # it was under way when the last one looked
+            # Ctrl-C may have come before all of that was done.
+            self.life.kill()
+            self.life.close()
+            try:
+                self._live()
+            except BaseException as error:
+                check_files(self.name, error)
+                raise
+            # In this order: no two workers of a node may number their leases alike.
+            self.restarts += 1
+            self.dead = None
+            if self.closed:
                 self.life.kill()
                 self.life.close()
-            self.life = before
-            check_files(self.name, error)
-            raise
-        # In this order: no two workers of a node may number their leases alike.
-        self.restarts += 1
-        self.dead = None
-        self.ready()
+        finally:
+            self._returning = None
 
     def check_not_closed(self) -> None:
         """Raise when the session was closed, by a signal handler in the middle of a run."""
@@ -655,24 +665,27 @@ class NodeHandle:
 
     def close(self, deadline: float) -> None:
         """See the worker end, kill it at the deadline, and take all names of memory away."""
-        if self.closed:
+        if self._ended:
             return
-        if self.dead is None:
-            try:
+        try:
+            returning = self._returning
+            if returning is not None:
+                # If it takes longer, it ends what it has started by itself.
+                with contextlib.suppress(Exception):
+                    returning.run(max(0.0, deadline - time.monotonic()) + GONE_WITHIN)
+            if self.dead is None and not self.closed:
                 self.life.process.join(max(0.0, deadline - time.monotonic()))
-            finally:
-                # However that was left, by Ctrl-C for example, nothing stays.
-                self.life.kill()
-                self.life.process.gone(GONE_WITHIN)
-                self.closed = True
-                self.life.close()
-                self.memory.close()
-                if self._logs is not None:
-                    self._logs.finish(self.name)
-        # Ctrl-C may have come before that was done.
-        self.life.close()
-        self.memory.close()
-        self.closed = True
+        finally:
+            # However that was left, by Ctrl-C for example, nothing stays. It may come again in
+            # here: all of it is done once more, then, by who closes again.
+            self.life.kill()
+            self.life.process.gone(GONE_WITHIN)
+            self.closed = True
+            self.life.close()
+            self.memory.close()
+            if self._logs is not None:
+                self._logs.finish(self.name)
+        self._ended = True
 
 
 def listen(

@@ -15,10 +15,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
-from procession.cluster import blas, placement
+from procession.blobs import owner
+from procession.cluster import blas, logs, placement
 from procession.cluster.channel import Channel, Ears
+from procession.cluster.errand import Errand, done_at_once_while
 from procession.cluster.incarnation import check_files
 from procession.cluster.limits import Limits
 from procession.cluster.logs import LogPump
@@ -35,6 +38,9 @@ from procession.errors import (
 from procession.graph.properties import NodeProperties
 from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import Workspace
+
+done_at_once_while(logs.are_held)
+done_at_once_while(owner.guarded)
 
 PATIENCE = 60_000
 """Nanoseconds for which coordinator and worker spin before they sleep, while a core is free."""
@@ -142,15 +148,33 @@ class Supervisor:
             return
         with self._starting:
             new = [name for name in dict.fromkeys(names) if name not in self.nodes]
-            self._start(new, wanted)
+            unwanted = threading.Event()
+            starting = Errand(partial(self._start, new, wanted, unwanted))
+            try:
+                starting.run()
+            except BaseException:
+                # By Ctrl-C, it may be: what has been started is ended before anybody hears of it.
+                unwanted.set()
+                for handle in list(self._coming):
+                    handle.life.process.kill()
+                with contextlib.suppress(BaseException):
+                    starting.run()
+                raise
 
-    def _start(self, names: Sequence[str], properties: Mapping[str, NodeProperties]) -> None:
+    def _start(
+        self,
+        names: Sequence[str],
+        properties: Mapping[str, NodeProperties],
+        unwanted: threading.Event,
+    ) -> None:
         for name in names:
             placement.check(name, properties.get(name, NodeProperties()))
         share, shared_out = self._share(len(self.nodes) + len(names))
         started = self._coming = []
         try:
             for name in names:
+                if unwanted.is_set():
+                    break
                 own = properties.get(name, NodeProperties())
                 threads = placement.threads(own, share, shared_out)
                 started.append(
@@ -167,13 +191,14 @@ class Supervisor:
                         limits=self._limits,
                     )
                 )
+            if unwanted.is_set():
+                raise NodeDiedError("the nodes are not wanted any more")
             for handle in started:
                 handle.ready()
                 handle.patience = self.patience(1)
             self.nodes.update((handle.name, handle) for handle in started)
         except BaseException as error:
             for handle in started:
-                self.nodes.pop(handle.name, None)
                 handle.life.kill()
                 handle.close(time.monotonic())
             if isinstance(error, OutOfSharedMemoryError) and len(started) < len(names):
