@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.faults.moments import WITHIN, gone, pid_of, send, until
-from tests.faults.test_interrupted import interrupted
+from tests.faults.test_interrupted import NEVER, interrupted
 from tests.session.process_nodes import python_net, run_on
 
 from procession import (
@@ -118,6 +118,7 @@ def test_both_sides_agree_on_what_is_torn():
     with ProcessSession(["a"]) as session:
         a = session.workspace("a")
         found = set()
+        assert not interrupted(lambda: a.feed_blob("x", np.ones(2000)), NEVER)
         at = 1
         while True:
             a.feed_blob("x", np.zeros(2000))
