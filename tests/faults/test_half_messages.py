@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -272,27 +273,32 @@ class TestNonsense:
         witness.check_node("b")
 
     def test_while_nothing_was_asked(self, session, tmp_path):
-        heard = str(tmp_path / "heard")
+        def leave_a_thread(heard: str) -> Callable[[Any, Any], None]:
+            def leave(inputs: Any, outputs: Any) -> None:
+                import threading
 
-        def leave_a_thread(inputs: Any, outputs: Any) -> None:
-            import threading
-
-            def later() -> None:
                 channel = own_channel()
-                # Not before the run's own answer has been read, which lies in the same place.
-                while not os.path.exists(heard):
-                    pass
-                fill_the_slot(channel, b"\xff", 1)
 
-            threading.Thread(target=later, daemon=True).start()
+                def later() -> None:
+                    # Not before the run's own answer has been read, which lies in the same place.
+                    while not os.path.exists(heard):
+                        pass
+                    fill_the_slot(channel, b"\xff", 1)
+
+                threading.Thread(target=later, daemon=True).start()
+
+            return leave
 
         witness = Witness(session, "a", "b")
         pid = pid_of(session, "a")
-        run_on(session, "a", python_net(leave_a_thread))
-        Path(heard).touch()
+        numbers = itertools.count()
 
         def ask() -> bool:
+            # The answer to what is asked meanwhile may be written over it: then once more.
+            heard = tmp_path / f"heard{next(numbers)}"
             try:
+                run_on(session, "a", python_net(leave_a_thread(str(heard))))
+                heard.touch()
                 session.workspace("a").fetch_blob("kept large")
             except NodeDiedError as error:
                 check_declared_dead(session, pid, error)
