@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakMethod, ref
@@ -45,6 +46,7 @@ from procession.blobs.shared import PAGE
 from procession.blobs.snapshot import Array
 from procession.blobs.unfinished import Unfinished
 from procession.cluster import forks
+from procession.cluster.errand import Errand
 from procession.cluster.janitor import Chore
 from procession.cluster.protocol import Located, NeedSegment
 from procession.errors import OutOfSharedMemoryError
@@ -118,6 +120,10 @@ class NodeMemory:
         Raises:
             OutOfSharedMemoryError: The limit is reached, or the machine has no more.
         """
+        # Ctrl-C in the middle of it would leave a segment that nobody knows of.
+        return Errand(partial(self._grant, wanted)).run()
+
+    def _grant(self, wanted: NeedSegment) -> Segment:
         self.take_back(wanted.returned)
         preferred, left = wanted.preferred, self._left()
         if left is not None:

@@ -144,7 +144,7 @@ class Supervisor:
             handle = self.nodes.get(name)
             if handle is not None:
                 handle.properties.check_fits(other, name)
-        if all(name in self.nodes for name in names):
+        if self.nodes.keys() >= set(names):
             return
         with self._starting:
             new = [name for name in dict.fromkeys(names) if name not in self.nodes]
