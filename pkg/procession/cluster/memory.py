@@ -177,7 +177,7 @@ class NodeMemory:
         before, self._returned = self._returned, tuple(names)
         for name in self._returned:
             if name in self._segments or name not in before:
-                self._drop(self._segments.pop(name))
+                self._drop(name)
 
     def view(self, at: Located, dtype: Any = None) -> Array:
         """A snapshot of a leased tensor; the lease ends when its last view is garbage.
@@ -332,7 +332,7 @@ class NodeMemory:
     def keep_only(self, names: Collection[str]) -> None:
         """Unlink all other segments: the worker that used them is dead. Views stay good."""
         for name in [name for name in self._segments if name not in names]:
-            self._drop(self._segments.pop(name))
+            self._drop(name)
 
     def close(self) -> None:
         """Take all names away. What was fetched stays good; nobody is told when it is garbage."""
@@ -344,13 +344,15 @@ class NodeMemory:
             self._copied.clear()
             forks.living(())
         self._waiting.clear()
-        while self._segments:
-            self._drop(self._segments.popitem()[1])
+        for name in list(self._segments):
+            self._drop(name)
 
-    @staticmethod
-    def _drop(segment: Segment) -> None:
+    def _drop(self, name: str) -> None:
+        segment = self._segments[name]
         segment.unlink()
         segment.close()
+        # Last: who was interrupted before finds it here again.
+        self._segments.pop(name, None)
 
 
 def take_all(queue: deque[Item]) -> tuple[Item, ...]:
