@@ -32,6 +32,14 @@ def done_at_once_while(held: Callable[[], bool]) -> None:
     _reasons.append(held)
 
 
+def _locked() -> bool:
+    """Whether this thread has such a lock."""
+    for held in _reasons:  # noqa: SIM110 - what comes into a generator may only be printed
+        if held():
+            return True
+    return False
+
+
 class Errand(Generic[Result]):
     """Something to be done once.
 
@@ -62,7 +70,7 @@ class Errand(Generic[Result]):
         """
         if not self._done.is_set():
             main = threading.current_thread() is threading.main_thread()
-            if self._interruptible and main and not any(held() for held in _reasons):
+            if self._interruptible and main and not _locked():
                 try:
                     _thread.start_new_thread(self._do, ())
                 except RuntimeError:
