@@ -139,6 +139,23 @@ class TestHowever:
             witness.check_node(node)
         assert session.stats()["a"].restarts == 1
 
+    def test_in_a_run_that_was_called_off(self, session):
+        """Who called it off is told of that alone; the next call hears of the death."""
+        workspace = session.workspace("a")
+        workspace.feed_blob("old", np.arange(10.0))
+        with TaskGroup(WorkspaceType.GLOBAL) as group, Node("a"):
+            Task(step=endless())
+        future = session.run_async(group)
+        until(future.running)
+        pid = pid_of(session, "a")
+        stop(pid)
+        assert future.cancel()
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(NodeDiedError, match="SIGKILL") as caught:
+            workspace.fetch_blob("old")
+        assert (caught.value.pid, caught.value.restarts) == (pid, True)
+        np.testing.assert_array_equal(workspace.fetch_blob("old"), np.arange(10.0))
+
     @pytest.mark.parametrize("use", ["run", "feed", "large feed", "fetch", "remove", "call", "new"])
     def test_idle(self, session, use):
         """The first use says so, and the second is done."""

@@ -356,9 +356,12 @@ class NodeHandle:
             # Who does not answer, because it was stopped, say, owes that to the next who asks.
             self._receive(time.monotonic() + TIDY_WITHIN)
         except NodeDiedError:
-            # The janitor tells nobody: the next who asks is to hear of it.
-            self._untold = True
+            self.tell_next()  # the janitor tells nobody
             raise
+
+    def tell_next(self) -> None:
+        """Nobody has heard of its death: the next who asks does, before it is restarted."""
+        self._untold = self.dead is not None
 
     def call(
         self,

@@ -230,6 +230,9 @@ class Session(ABC):
         names = self._known(nodes)
         return self._begin(lambda begin: Turn(names, begin, anywhere), job, stoppable=False)
 
+    def _not_told(self, failure: BaseException) -> None:  # noqa: B027 - few lose anybody
+        """A run ended with this, but its future was cancelled before."""
+
     @abstractmethod
     def _call(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -283,6 +286,8 @@ class Session(ABC):
                     result = job(turn)
             except BaseException as error:
                 failure = error
+            if failure is not None and future.cancelled():
+                self._not_told(failure)
             with self._crew.keep() as kept:
                 self._leave(turn)
             # Callbacks may take long, and may wait for the very job that was kept.

@@ -29,7 +29,13 @@ from procession.cluster.serial import dump_program
 from procession.cluster.supervisor import Plan, Supervisor, Timeout
 from procession.compiler.compiled import CompiledRunnable
 from procession.compiler.lower import Runnable
-from procession.errors import BlobNotFoundError, SessionClosedError, TornBlobError
+from procession.errors import (
+    BlobNotFoundError,
+    NodeDiedError,
+    RunCancelledError,
+    SessionClosedError,
+    TornBlobError,
+)
 from procession.graph.properties import NodeProperties
 from procession.graph.task import LOCAL, Node
 from procession.runtime.workspace import WorkspaceView, name_of, not_found
@@ -255,6 +261,17 @@ class ProcessSession(Session):
                 self._logs_out(turn.nodes)
 
         return job
+
+    def _not_told(self, failure: BaseException) -> None:
+        names: tuple[str | None, ...] = ()
+        if isinstance(failure, NodeDiedError):
+            names = (failure.node,)
+        elif isinstance(failure, RunCancelledError):
+            names = failure.killed
+        for name in names:
+            handle = self._supervisor.nodes.get(name or "")
+            if handle is not None:
+                handle.tell_next()
 
     def _usable(self, node: str) -> bool:
         handle = self._supervisor.nodes.get(node)

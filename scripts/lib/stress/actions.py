@@ -238,7 +238,6 @@ def cancel(soak: Soak, node: str) -> None:
     group = soak.group("busy", ((node, blob),), "", times, 0.0003)
     delay = soak.random.random() * 0.015
     everything = soak.random.random() < 0.3
-    pid = soak.session.stats()[node].pid
     with soak.asking("computing", [node], {node: changes}):
         future = soak.session.run_async(group)
         time.sleep(delay)
@@ -257,7 +256,6 @@ def cancel(soak: Soak, node: str) -> None:
             changes.clear()
     for name in (blob, "one"):
         soak.look(node, name)
-    soak.see_who_lives(node, pid)
 
 
 def time_out(soak: Soak, node: str) -> None:

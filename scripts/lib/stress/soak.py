@@ -450,21 +450,6 @@ class Soak:
         elif self.random.random() < 0.7:
             self.check()
 
-    def see_who_lives(self, node: str, pid: int) -> None:
-        """After a run was cancelled: if its worker died of a kill, nobody may have been told."""
-        shot = self._shot or (self._killer.fired(0) if self._killer.armed else None)
-        self._shot = shot
-        if shot is None or not shot.moment or self.session.stats()[node].pid == shot.pid:
-            return
-        if shot.mode == "kill" and shot.pid != pid:
-            return
-        self._shot_over()
-        self.report.outcomes["death that went with a cancelled run"] += 1
-        self._deaths[node] += 1
-        self.report.restarts += 1
-        self.model[node].lose_objects()
-        self._see_children_go(node)
-
     def _see_torn(self, node: str, error: NodeDiedError) -> None:
         for name in error.torn if self._policy == "restart" else ():
             states = self.model[node].states(name)
