@@ -45,6 +45,7 @@ class Pair:
             above = hand_over_alarm(self.above_socket)
             below = receive_alarm(self.below_socket)
         self.above = Channel(self.above_socket, Board(self.memory), self.sentinel, above)
+        self.alarms = [each for each in (above, below) if each is not None]
         self.below = Channel(self.below_socket, Board(self.memory), alarm=below)
         self.words = Board(self.memory).words
 
@@ -62,6 +63,8 @@ class Pair:
     def close(self) -> None:
         for side in (self.above, self.below):
             side.forget_alarm()
+        for alarm in self.alarms:
+            os.close(alarm)
         self.above_socket.close()
         self.below_socket.close()
         self.end()

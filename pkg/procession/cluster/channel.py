@@ -48,7 +48,6 @@ Somebody who writes what is no message, or half of one, is at its end for us as 
 from __future__ import annotations
 
 import contextlib
-import io
 import marshal
 import math
 import os
@@ -135,8 +134,6 @@ class Channel:
         self._vain = 0
         self._skip = 0
         self._alarm = alarm
-        # Closed in one step, so that Ctrl-C does not come between that and forgetting it.
-        self._alarm_file = None if alarm is None else io.FileIO(alarm, "r+")
         self.sentinel = sentinel
         self.files = (connection.fileno(), sentinel)
         self.bytes_sent = 0
@@ -162,10 +159,8 @@ class Channel:
             raise EndOfChannel from None  # closed on this side
 
     def forget_alarm(self) -> None:
-        """Close our end of the alarm."""
+        """Use it no more: it is about to be closed."""
         self._alarm = None
-        if self._alarm_file is not None:
-            self._alarm_file.close()
 
     def finish(self) -> None:
         """Wait for other threads that still use the files: the other side is gone, they end."""

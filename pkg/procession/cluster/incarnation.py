@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import pickle
 import resource
@@ -109,6 +110,8 @@ class Incarnation:
             # A worker that has died at once has no use for it; its first answer will not come.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 alarm = hand_over_alarm(process.connection)
+            if alarm is not None:
+                process.close_too(io.FileIO(alarm, "r+"))
             self.channel = Channel(process.connection, self._board, process.sentinel, alarm)
             undo.pop_all()
 
@@ -128,8 +131,8 @@ class Incarnation:
         if self._closed:
             return
         self.channel.finish()
-        self.process.close()
         self.channel.forget_alarm()
+        self.process.close()
         self._board.release()
         self._segment.unlink()
         self._segment.close()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import math
 import multiprocessing
 import os
@@ -163,6 +164,11 @@ class WorkerProcess:
             self.gone(0)
             self._forget()
         _open_workers.discard(self)
+
+    def close_too(self, file: io.IOBase) -> None:
+        """Have another file closed together with its own, and in forked copies of this process."""
+        with self._lock:
+            self._files.callback(file.close)
 
     def _forget(self) -> None:
         self._closed = True
