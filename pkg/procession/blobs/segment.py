@@ -119,13 +119,13 @@ class Segment:
     def unlink(self) -> None:
         """Take the name away; twice is fine. Only the process that made it does."""
         if self._maker == os.getpid():
+            # First: of two threads, one does it.
+            self._maker = None
             try:
                 _remove(self.name)
             except KeyboardInterrupt:
                 _remove(self.name)
                 raise
-            # Last: who was interrupted before does it once more.
-            self._maker = None
 
     def close(self) -> None:
         """Let go of this mapping, which goes when nothing looks at it; twice is fine."""

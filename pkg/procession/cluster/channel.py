@@ -231,8 +231,12 @@ class Channel:
         return True
 
     def _ring(self, deadline: float | None) -> None:
-        if self._alarm is not None and self.sentinel is not None:
-            os.eventfd_write(self._alarm, 1)
+        alarm = self._alarm
+        if alarm is not None and self.sentinel is not None:
+            try:
+                os.eventfd_write(alarm, 1)
+            except OSError:
+                raise EndOfChannel from None  # closed, as at the interpreter's end
         else:
             self._write(BELL, deadline)
 
