@@ -394,7 +394,6 @@ def test_shared_memory_that_others_take_and_give_back() -> None:
                 array = workspace.fetch_blob("y")
                 assert array.size == size and (array == n % 251).all()
                 counts["right"] += 1
-            del array
             array = None
         others.kill()
         others.wait()
