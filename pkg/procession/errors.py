@@ -21,6 +21,8 @@
      |-- BlobIsolationError        also RuntimeError    another node has it, this one may not see it
      |-- OutputNotReadyError       also RuntimeError    fetch before run
      |-- OperatorError             also RuntimeError    a kernel raised
+     |-- CollectiveError           also RuntimeError    members of a common world that do not agree
+     |    |-- CollectiveTimeoutError  also TimeoutError   one of them did not come in time
      |-- SerializationError        also TypeError       something that cannot travel to a worker
      |-- DataTypeError             also TypeError       an array of a type that is not NumPy's own
      |-- NodePropertyError         also ValueError      Node("n1", cpus=[64]) on a machine of two
@@ -207,6 +209,24 @@ class OperatorError(ProcessionError, RuntimeError):
     task: str | None = None
     source: str | None = None
     remote_traceback: str | None = None
+
+
+class CollectiveError(ProcessionError, RuntimeError):
+    """A call of all members of a common world came to nothing.
+
+    A member makes another call, or fewer of them; it has left, died, or given up before. `world`
+    (its name), `rank` and `node` (of the member that raises this), `others` (nodes of the members
+    that are to blame, as far as that can be told). An operator's error has it as `__cause__`.
+    """
+
+    world: str | None = None
+    rank: int | None = None
+    node: str | None = None
+    others: tuple[str, ...] = ()
+
+
+class CollectiveTimeoutError(CollectiveError, TimeoutError):
+    """A member of a common world did not come within `timeout_sec`."""
 
 
 class SerializationError(ProcessionError, TypeError, PicklingError):

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from procession.blobs.fence import Fence
 from procession.cluster import board, channel
-from procession.cluster.board import BOARD_SIZE, SLOT_SIZE, Board, Fence
+from procession.cluster.board import BOARD_SIZE, SLOT_SIZE, Board
 from procession.cluster.channel import (
     BELL,
     LETTER,

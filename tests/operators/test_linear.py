@@ -150,3 +150,21 @@ def test_row_mul():
     np.testing.assert_array_equal(run_operator("RowMul", x, w), x * w[:, None, None])
     with pytest.raises(ValueError, match=r"w is \(3,\)"):
         run_operator("RowMul", x, numbers(3))
+
+
+@pytest.mark.parametrize("name", ["FCGradient", "FCTransposedGradient"])
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_gradient_of_the_data_may_be_left_out(name, axis, rows):
+    rng = np.random.default_rng(0)
+    lead = (rows, 2)[:axis]
+    x = rng.normal(size=(*lead, 5)).astype(np.float32)
+    w = rng.normal(size=(5, 4) if "Transposed" in name else (4, 5)).astype(np.float32)
+    dy = rng.normal(size=(*lead, 4)).astype(np.float32)
+    kernel = REGISTRY[name].kernel
+    expected = kernel(x, w, dy, axis=axis)
+    for outs in ((None, None), (np.empty_like(w), np.empty(4, np.float32))):
+        made = kernel(x, w, dy, axis=axis, outs=outs)
+        assert len(made) == 2
+        for one, other in zip(made, expected, strict=False):
+            np.testing.assert_array_equal(one, other)

@@ -58,6 +58,39 @@ def test_out_is_for_one_output(outputs):
         define("Thing", kernel, outputs=outputs)
 
 
+def both(x, y, *more, out=None, outs=None):
+    """Cannot be."""
+
+
+def several(x, y, *, outs=None):
+    """Does two things."""
+
+
+def test_outs_are_for_any_number_of_outputs():
+    for outputs in (1, 2, (1, 2), (0, None)):
+        assert define("Thing", several, outputs=outputs).requests == {"outs"}
+    assert not define("Thing", several, outputs=2).arguments
+    with pytest.raises(TypeError, match="not both"):
+        define("Thing", both)
+
+
+def test_pairs_that_are_written_in_place():
+    definition = define("Thing", several, outputs=2, in_place=[(0, 1), (1, 0)])
+    assert definition.in_place == {(0, 1), (1, 0)}
+    for pair in ((2, 0), (0, 2), (-1, 0)):
+        with pytest.raises(TypeError, match="no such pair"):
+            define("Thing", several, outputs=2, in_place=[pair])
+    with pytest.raises(TypeError, match="for kernels that take `outs`"):
+        define("Thing", kernel, in_place=[(0, 0)])
+
+
+def test_the_last_output_may_be_one_that_nobody_wants():
+    assert define("Thing", several, outputs=(1, 2), spare_last=True).spare_last
+    assert not define("Thing", several, outputs=(1, 2)).spare_last
+    with pytest.raises(TypeError, match="a number of outputs that may differ"):
+        define("Thing", several, outputs=2, spare_last=True)
+
+
 def test_arguments_cannot_be_changed():
     with pytest.raises(TypeError):
         define("Thing", kernel).arguments["alpha"] = 1

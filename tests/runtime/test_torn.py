@@ -14,7 +14,7 @@ from procession.blobs.journal import Journal, Torn, replay
 from procession.blobs.segment import Segment
 from procession.blobs.shared import SharedPool
 from procession.errors import BlobNotFoundError, OutOfSharedMemoryError, TornBlobError
-from procession.operators.optimizer import iter_
+from procession.operators.learning_rate import iter_
 from procession.runtime.operation import OperationContext
 from procession.runtime.workspace import Workspace
 

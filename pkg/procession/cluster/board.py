@@ -25,16 +25,11 @@ other side sleeps, and a receiver that notes down that it will sleep and then lo
 least one must see what the other wrote, or the receiver sleeps through a message. The second is
 not so even on x86, which lets a load overtake an earlier store.
 
-Python has no fence, but it has locks, and `Fence` makes one of those: it releases a lock and
-takes it again. Nothing earlier moves below a release, nothing later moves above an acquire, and
-on x86 (where both are locked instructions) and ARMv8 (where a load-acquire never overtakes a
-store-release) the acquire stays behind the release. So nothing moves across the pair.
+Python has no fence: `procession.blobs.fence` makes one.
 """
 
 from __future__ import annotations
 
-import platform
-import threading
 from typing import Any
 
 CANCEL = 0
@@ -50,34 +45,10 @@ WORDS_SIZE = 4096
 BOARD_SIZE = WORDS_SIZE + 2 * SLOT_SIZE
 TASKS = WORDS_SIZE // 8 - FIRST_TASK
 
-STORES_IN_ORDER = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
-"""Whether stores reach other cores, and loads are made, in program order; see above."""
-
 
 def task_word(task: int) -> int:
     """The word of a task. Beyond the board's end tasks share words: better than none."""
     return FIRST_TASK + task % TASKS
-
-
-class Fence:
-    """Called: all stores and loads before come before all after. One per thread at a time."""
-
-    __slots__ = ("_acquire", "_release")
-
-    def __init__(self) -> None:
-        lock = threading.Lock()
-        lock.acquire()
-        self._acquire = lock.acquire
-        self._release = lock.release
-
-    def __call__(self) -> None:
-        """Draw the line."""
-        # Ctrl-C may have come between these two the last time. `suppress` takes twice as long.
-        try:  # noqa: SIM105
-            self._release()
-        except RuntimeError:
-            pass
-        self._acquire(False)
 
 
 class Board:

@@ -60,8 +60,9 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from procession.blobs.fence import STORES_IN_ORDER, Fence
 from procession.cluster import board
-from procession.cluster.board import SLOT_SIZE, STORES_IN_ORDER, Board, Fence
+from procession.cluster.board import SLOT_SIZE, Board
 from procession.cluster.errand import Errand
 
 BELL = b"\0"

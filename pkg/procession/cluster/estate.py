@@ -250,7 +250,9 @@ def written(program: NodeProgram, words: Sequence[int], known: Collection[str]) 
 def _writes_unseen(operation: Operation, own: Mapping[str, Any]) -> bool:
     """Whether it may write into a blob's memory without the blob knowing."""
     definition = own.get(operation.type) or REGISTRY.get(operation.type)
-    return definition is None or "out" in definition.requests or bool(definition.constant)
+    if definition is None:
+        return True
+    return not definition.requests.isdisjoint(("out", "outs")) or definition.constant
 
 
 def _bound(do: Operation) -> dict[str, str]:

@@ -124,6 +124,8 @@ class Run(NamedTuple):
     """Plans that will not be run again."""
     threads: int | None
     """The cap on BLAS threads from here on; None leaves them alone."""
+    worlds: tuple[Any, ...] = ()
+    """The common worlds that may be joined in it: each a plain `worlds.Offer`."""
 
 
 class Fetch(NamedTuple):

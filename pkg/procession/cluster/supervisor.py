@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from procession.blobs import owner
-from procession.cluster import blas, logs, placement
+from procession.cluster import blas, logs, placement, worlds
 from procession.cluster.channel import Channel, Ears
 from procession.cluster.errand import Errand, done_at_once_while
 from procession.cluster.incarnation import check_files
@@ -28,6 +28,7 @@ from procession.cluster.logs import LogPump
 from procession.cluster.node import NodeHandle, listen
 from procession.cluster.protocol import Ran
 from procession.cluster.serial import Report, dump_program
+from procession.compiler.worlds import CommonWorld
 from procession.errors import (
     NodeDiedError,
     OutOfSharedMemoryError,
@@ -73,16 +74,22 @@ class Plan:
         number: Its number, in all workers.
         programs: One per node.
         handles: The nodes' workers, in the same order.
+        creates: The common worlds that it creates.
     """
 
-    __slots__ = ("handles", "looked_at", "number", "parts", "programs")
+    __slots__ = ("creates", "handles", "looked_at", "number", "parts", "programs")
 
     def __init__(
-        self, number: int, programs: Sequence[NodeProgram], handles: Sequence[NodeHandle]
+        self,
+        number: int,
+        programs: Sequence[NodeProgram],
+        handles: Sequence[NodeHandle],
+        creates: Sequence[CommonWorld] = (),
     ) -> None:
         self.number = number
         self.programs = programs
         self.handles = handles
+        self.creates = creates
         self.parts = list(zip(handles, programs, strict=True))
         self.looked_at: list[int] | None = None
         """What `NodeHandle.changes` said when the blobs that it reads were there."""
@@ -280,6 +287,7 @@ class Supervisor:
         ]
         run = next(self._runs)
         deadline = timeout.deadline
+        made = worlds.make(plan.creates, plan.handles) if plan.creates else ()
         waiting: dict[Channel, NodeHandle] = {}
         answers: dict[NodeHandle, Ran] = {}
         stopped: NodeHandle | None = None
@@ -288,7 +296,8 @@ class Supervisor:
         try:
             for (handle, program), shipment in zip(plan.parts, shipments, strict=True):
                 waiting[handle.channel] = handle
-                handle.begin(run, number, program, shipment, deadline, patience)
+                offered = worlds.offers(made, handle.name) if made else ()
+                handle.begin(run, number, program, shipment, deadline, patience, offered)
             if order.called_off:
                 self.cancel(waiting.values())
             while waiting:
@@ -330,6 +339,8 @@ class Supervisor:
         finally:
             if ears is not None:
                 ears.close()
+            if made:
+                worlds.over(made)
         values = {}
         try:
             while answers:

@@ -21,7 +21,7 @@ from procession.blobs.blob import Blob, is_tensor
 from procession.blobs.segment import Segment
 from procession.blobs.shared import MINIMUM, SharedPool
 from procession.blobs.snapshot import Array, of_bytes
-from procession.cluster import blas, board, calls, estate, inside, protocol
+from procession.cluster import blas, board, calls, estate, inside, protocol, worlds
 from procession.cluster.board import Board, task_word
 from procession.cluster.channel import Channel, EndOfChannel, receive_alarm
 from procession.cluster.datatypes import pack_dtype, unpack_dtype
@@ -59,6 +59,7 @@ from procession.cluster.protocol import (
 )
 from procession.cluster.serial import Report, dumps, loads
 from procession.errors import NodePropertyError, OperatorError, OutOfSharedMemoryError
+from procession.operators.member import Venue
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Cells
 from procession.runtime.operation import describe_exception, interrupt_as_failure
@@ -274,12 +275,20 @@ class _Worker:
         cancelled = False
         outputs: tuple[Payload, ...] = ()
         self._monitor.begin(message.run)
+        places: list[Venue] = []
+        workspace = self._workspace
         try:
+            if message.worlds:
+                places = worlds.places(message.worlds, self._node)
+            if places or workspace.has_worlds:
+                workspace.worlds.begin(message.run, places, (self._node,))
             if message.program is not None:
                 what = f"the program for node {self._node!r}"
                 self._plans[message.plan] = Executable(loads(message.program, what))
             executable = self._plans[message.plan]
-            executable.run(self._workspace, self._monitor)
+            executable.run(workspace, self._monitor)
+            if workspace.has_worlds:
+                workspace.worlds.ended()
             if executable.program.outputs:
                 outputs = self._outputs(executable.program.outputs)
         except Cancelled:
@@ -294,6 +303,8 @@ class _Worker:
             # operator it is that operator's error.
             text = f"{describe_exception(error)}\n  raised when the run began or handed back"
             failure = Report.of(OperatorError(text, node=self._node), error)
+        if places:
+            workspace.worlds.close(places)
         _flush()
         return Ran(
             message.run,

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from procession.compiler.check import analyze
+from procession.compiler.worlds import CommonWorld
 from procession.graph.properties import NodeProperties
 from procession.graph.task import LOCAL, TaskOutput
 from procession.runtime.program import NetProgram, NodeProgram, StepProgram, TaskProgram
@@ -51,6 +52,8 @@ class CompiledRunnable:
     """(node, output) for every task output."""
     properties: Mapping[str, NodeProperties] = field(default_factory=dict, repr=False)
     """Node -> what its process is to have; only those are there of which something was said."""
+    worlds: tuple[CommonWorld, ...] = ()
+    """The common worlds that it creates."""
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:

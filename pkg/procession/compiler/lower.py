@@ -8,6 +8,7 @@ from typing import Any
 
 from procession.compiler.check import analyze, check_isolation
 from procession.compiler.compiled import CompiledRunnable
+from procession.compiler.worlds import worlds_of
 from procession.errors import GraphError, ProcessionError, RunnableTypeError
 from procession.graph.device import check_device
 from procession.graph.message import Repeated
@@ -162,10 +163,12 @@ class Lowering:
         arguments = {
             name: self._argument(value, strict)
             for name, value in operator.arguments.items()
-            if strict or name in known
+            if strict or definition.takes(name)
         }
         if "is_gradient_op" in known and operator.is_gradient_op:
             arguments["is_gradient_op"] = True
+        if "name" in known and operator.name:
+            arguments["name"] = operator.name
         return Operation(
             number=number,
             net=net.name,
@@ -216,7 +219,7 @@ class Lowering:
     def work(self, work: NodeWork) -> None:
         """All that a task or a group does on the node."""
         for task in work.tasks:
-            self.tasks.append(TaskProgram(task.name, self.step(task.get_step())))
+            self.tasks.append(TaskProgram(task.name, self.step(task.get_step()), self.node))
             for output in task.outputs():
                 for blob in output.names:
                     self.outputs.setdefault(str(blob), task.name)
@@ -263,7 +266,7 @@ def lower(runnable: Runnable, *, isolated: bool) -> CompiledRunnable:
 
     Raises:
         RunnableTypeError: It is none.
-        GraphError: A plan without steps.
+        GraphError: A plan without steps; a common world whose members do not fit together.
         BlobIsolationError: See `check_isolation`.
         NodePropertyError: Different things are said of the node that it runs on.
     """
@@ -299,4 +302,4 @@ def lower(runnable: Runnable, *, isolated: bool) -> CompiledRunnable:
     if isolated:
         check_isolation(programs, {n: frozenset(low.declared) for n, low in nodes.items()})
     properties = {node: each for node, each in said.items() if each}
-    return CompiledRunnable(name, programs, tuple(outputs), properties)
+    return CompiledRunnable(name, programs, tuple(outputs), properties, worlds_of(programs))

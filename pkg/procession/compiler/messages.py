@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from procession.compiler.compiled import CompiledRunnable
 from procession.compiler.lower import Lowering
+from procession.compiler.worlds import worlds_of
 from procession.errors import GraphError, did_you_mean
 from procession.graph.device import check_device
 from procession.graph.proto import ExecutionStep, NetDef, PlanDef
@@ -61,7 +62,8 @@ class _Messages:
 
     def compiled(self, name: str, step: StepProgram) -> CompiledRunnable:
         self._lowering.tasks.append(TaskProgram(f"{LOCAL}/{name}", step))
-        return CompiledRunnable(name, (self._lowering.program(private=False),), ())
+        program = self._lowering.program(private=False)
+        return CompiledRunnable(name, (program,), (), worlds=worlds_of((program,)))
 
 
 def lower_net(net: NetDef) -> CompiledRunnable:

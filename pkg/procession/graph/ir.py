@@ -30,6 +30,7 @@ from procession.graph.gradient_values import Step, Value, Values, settle
 from procession.graph.operator import make_operator, signature_of
 from procession.graph.proto import DeviceOption, OperatorDef
 from procession.graph.source import Source, user_line
+from procession.operators import REGISTRY
 
 
 class OpSSA(NamedTuple):
@@ -178,7 +179,11 @@ class IR:
         return self.differentiate(ys, user_line())
 
     def differentiate(
-        self, ys: Any, source: Source | None = None, net: Any = None
+        self,
+        ys: Any,
+        source: Source | None = None,
+        net: Any = None,
+        wanted: Iterable[Any] | None = None,
     ) -> tuple[list[OperatorDef], dict[BlobReference, Any]]:
         """The gradient operators, and the gradient of every blob on the way.
 
@@ -187,6 +192,8 @@ class IR:
                 mapping of blob to the blob or `GradientSlice` with its gradient, None for ones.
             source: The user's line, for messages.
             net: The net that the references in the answer are to belong to.
+            wanted: The blobs whose gradients are wanted. What no such gradient is made of is left
+                out; None for nothing.
 
         Raises:
             GradientError: A gradient passes through an operator that has none, or needs a blob
@@ -201,7 +208,8 @@ class IR:
             self._readers[y, version] = self._readers.get((y, version), 0) + 1
         for y, gradient in starts.items():
             self._start(y, gradient)
-        for index in reversed(range(len(self.ssa))):
+        names = None if wanted is None else [str(blob) for blob in wanted]
+        for index in self._on_the_way(names):
             self._back(index)
             self._accumulate(index)
         found = {
@@ -209,6 +217,8 @@ class IR:
             for blob, values in self._gradients.items()
             if (known := values or self._ended.get(blob)) is not None
         }
+        if names is not None:
+            found = self._only(found, names)
         # A gradient that the user gave may be overwritten when it has served.
         own = (v for vs in found.values() for v in vs if v.writer or v.name in self.frontier)
         settle(self._steps, self._externals.values(), own, self._forward_reads, self.frontier)
@@ -219,6 +229,61 @@ class IR:
                 references[0] if len(references) == 1 else GradientSlice(*references)
             )
         return [step.operator for step in self._steps], gradients
+
+    def _on_the_way(self, wanted: Iterable[str] | None) -> list[int]:
+        """The numbers of the operators to go back through, the last one first.
+
+        Those through which no wanted gradient flows need not have one, as what reads the data.
+        """
+        if wanted is None:
+            return list(reversed(range(len(self.ssa))))
+        names, moved = set(wanted), set[tuple[str, int]]()
+        start, found = frozenset(names), []
+        for index, (_, read, written) in enumerate(self.ssa):
+            if any(blob in start or (blob, read[blob]) in moved for blob in read):
+                moved.update(written.items())
+                names.update(written)
+                found.append(index)
+            elif not names.isdisjoint(written):
+                found.append(index)  # what it overwrites ends there
+        found.reverse()
+        return found
+
+    def _only(self, found: dict[str, Values], wanted: Iterable[str]) -> dict[str, Values]:
+        """Leave out the operators, and the outputs, that no wanted gradient is made of."""
+        for blob in wanted:
+            if blob not in found:
+                raise GradientError(f"the gradient of {blob!r} is wanted, and there is none of it")
+        needed = {value for blob in wanted for value in found[blob]}
+        kept: list[Step] = []
+        for step in reversed(self._steps):
+            if step.writes and needed.isdisjoint(step.writes):
+                continue
+            operator, _, writes = step
+            definition = REGISTRY.get(operator.type)
+            if (
+                definition is not None
+                and definition.spare_last
+                and len(writes) > definition.min_outputs
+                and writes[-1] not in needed
+            ):
+                del operator.output[-1], writes[-1]
+            needed.update(value for value in step.reads if value is not None)
+            kept.append(step)
+        kept.reverse()
+        self._steps = kept
+        self._forward_reads = {
+            step.operator.input[place]: position
+            for position, step in enumerate(kept)
+            for place, value in enumerate(step.reads)
+            if value is None
+        }
+        made = {value for step in kept for value in step.writes}
+        return {
+            blob: values
+            for blob, values in found.items()
+            if all(value.writer is None or value in made for value in values)
+        }
 
     def _external(self, name: str) -> Value:
         value = self._externals.get(name)

@@ -329,7 +329,11 @@ class Net(NetBlobs):
     # Gradients.
 
     def AddGradientOperators(
-        self, ys: Sequence[Blob] | Mapping[Any, Any], skip: int = 0
+        self,
+        ys: Sequence[Blob] | Mapping[Any, Any],
+        skip: int = 0,
+        *,
+        wanted: Iterable[Blob] | None = None,
     ) -> dict[BlobReference, Any]:
         """Append the operators that compute gradients. Caffe2: the same.
 
@@ -337,13 +341,16 @@ class Net(NetBlobs):
             ys: The blobs to differentiate, each starting with a gradient of ones; or a mapping of
                 blob to the blob or `GradientSlice` that holds its gradient, None for ones.
             skip: How many operators at the beginning to leave alone.
+            wanted: The blobs whose gradients are wanted, such as the parameters: what these are not
+                made of is left out, such as the gradient of the data, which costs as much as
+                another pass through the first layer. Left out itself, all gradients are made.
 
         Returns:
             Blob -> the blob with its gradient, for every blob on the way; a `GradientSlice` of
             two blobs where the gradient is sparse.
 
         Raises:
-            GradientError: See `procession.graph.gradient`.
+            GradientError: See `procession.graph.gradient`; or one that is wanted there is not.
             BlobNotFoundError: The net has no such blob to differentiate.
             TypeError: `ys` is neither a list nor a mapping.
         """
@@ -352,7 +359,7 @@ class Net(NetBlobs):
         if self.strict:
             for y in ys:
                 self.GetBlobRef(y)
-        added, gradients = IR(self._net.op[skip:]).differentiate(ys, user_line(), self)
+        added, gradients = IR(self._net.op[skip:]).differentiate(ys, user_line(), self, wanted)
         self._extend(added)
         if self.strict and isinstance(ys, Mapping):
             for given in ys.values():

@@ -243,7 +243,7 @@ def check_arguments(definition: Definition, arguments: Iterable[str], strict: bo
     """Refuse arguments that the operator has not, and the lack of those that it needs."""
     given = set(arguments)
     for argument in given if strict else ():
-        if argument not in definition.arguments:
+        if not definition.takes(argument):
             known = ", ".join(definition.arguments) or "none"
             raise UnknownArgumentError(
                 f"operator {definition.name} has no argument {argument!r}."

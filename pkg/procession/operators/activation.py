@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,37 @@ from procession.operators.arrays import Array, floats, matrix, result, store, su
 from procession.operators.elementwise import error_function
 from procession.operators.registry import STOPS, emit, operator
 
+ROW = 4096
+"""No longer row of zeros is kept."""
+
+
+@lru_cache(maxsize=32)
+def _zero(dtype: np.dtype[Any]) -> Array:
+    return np.zeros((), dtype)
+
+
+@lru_cache(maxsize=32)
+def _zero_row(dtype: np.dtype[Any], length: int) -> Array:
+    return np.zeros(length, dtype)
+
+
+def _zeros(x: Array) -> Array:
+    """Zeros to compare a tensor with: one, or a row of them, with which NumPy is faster."""
+    if x.size > ROW and 64 <= x.shape[-1] <= ROW:
+        return _zero_row(x.dtype, x.shape[-1])
+    return _zero(x.dtype)
+
 
 @operator("Relu", gradient=[emit("ReluGradient", "O0 GO0", "GI0")])
 def relu(x: Array, *, out: Array | None = None) -> Any:
     """The larger of X and 0, elementwise. Caffe2: Relu."""
-    return np.maximum(x, x.dtype.type(0), out=out)
+    return np.maximum(x, _zeros(x), out=out)
 
 
 @operator("ReluGradient")
 def relu_gradient(y: Array, dy: Array, *, out: Array | None = None) -> Any:
     """The gradient of X: dY where Y is positive, else 0. Caffe2: ReluGradient."""
-    return np.multiply(dy, y > 0, out=out)
+    return np.multiply(dy, np.greater(y, _zero(y.dtype)), out=out)
 
 
 @operator("LeakyRelu", gradient=[emit("LeakyReluGradient", "O0 GO0", "GI0")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+Outs = Sequence[Array | None] | None
+"""What a kernel is handed as `outs`: see `procession.operators.registry`."""
 
 _RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 

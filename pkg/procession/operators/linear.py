@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, matrix, promote, result
+from procession.operators.arrays import Array, Outs, matrix, promote, result
 from procession.operators.registry import Rules, emit, operator
+
+_NOT_GIVEN = (None, None, None)
+_SUM: Any = np.add.reduce
 
 
 def _matmul_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -70,13 +73,29 @@ def matmul(
     y = result(out, shape if like is None else like.shape, left.dtype)
     if y.size != shape[0] * shape[1]:
         raise ValueError(f"A x B is {shape}, which does not fit the third input's {y.shape}")
-    np.matmul(left, right, out=y.reshape(shape))
+    _product(left, right, y.reshape(shape))
     return y
+
+
+def _product(left: Array, right: Array, out: Array | None) -> Any:
+    """The product of two matrices. Of a column and a row np.matmul makes ten times the work."""
+    return (np.dot if left.shape[1] == 1 else np.matmul)(left, right, out)
+
+
+def _plain(x: Array, w: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether these are two matrices of that floating-point type."""
+    return x.ndim == w.ndim == 2 and x.dtype is w.dtype is dtype and dtype.kind == "f"
 
 
 def _affine(
     x: Array, w: Array, b: Array, axis: int, axis_w: int, transposed: bool, out: Array | None
 ) -> Array:
+    if axis == axis_w == 1 and _plain(x, w, b.dtype) and b.ndim == 1:
+        # What is most frequent, as it is. No matrix lies where b does, as it has another shape.
+        rows, k = x.shape
+        if (w.shape if transposed else w.shape[::-1]) == (k, len(b)):
+            y = result(out, (rows, len(b)), x.dtype)
+            return np.add(np.matmul(x, w if transposed else w.T, y), b, y)
     rows, k = matrix(x.shape, axis, "X")
     first, second = matrix(w.shape, axis_w, "W")
     n, k_of_w = (second, first) if transposed else (first, second)
@@ -96,8 +115,18 @@ def _affine(
 
 
 def _affine_gradient(
-    x: Array, w: Array, dy: Array, axis: int, axis_w: int, transposed: bool
-) -> tuple[Array, Array, Array]:
+    x: Array, w: Array, dy: Array, axis: int, axis_w: int, transposed: bool, outs: Outs
+) -> tuple[Array, ...]:
+    dw, db, *more = outs or _NOT_GIVEN
+    dx = more[0] if more else None
+    if axis == axis_w == 1 and _plain(x, w, dy.dtype) and dy.ndim == 2:
+        # What is most frequent, as it is.
+        rows, k = x.shape
+        n = dy.shape[1]
+        if (w.shape if transposed else w.shape[::-1]) == (k, n) and len(dy) == rows:
+            dw = _product(x.T, dy, dw) if transposed else _product(dy.T, x, dw)
+            db = _SUM(dy, 0, dy.dtype, db)
+            return (dw, db, np.matmul(dy, w.T if transposed else w, dx)) if more else (dw, db)
     rows, k = matrix(x.shape, axis, "X")
     first, second = matrix(w.shape, axis_w, "W")
     n, k_of_w = (second, first) if transposed else (first, second)
@@ -109,12 +138,15 @@ def _affine_gradient(
         w.reshape(first, second),
         dy.reshape(rows, n),
     )
-    if transposed:
-        dw, dx = np.matmul(matrix_x.T, matrix_dy), np.matmul(matrix_dy, matrix_w.T)
-    else:
-        dw, dx = np.matmul(matrix_dy.T, matrix_x), np.matmul(matrix_dy, matrix_w)
-    db = np.add.reduce(matrix_dy, axis=0, dtype=dy.dtype)
-    return dw.reshape(w.shape), db, dx.reshape(x.shape)
+    dw = result(dw, w.shape, dy.dtype)
+    left, right = (matrix_x, matrix_dy) if transposed else (matrix_dy, matrix_x)
+    _product(left.T, right, dw.reshape(first, second))
+    db = _SUM(matrix_dy, 0, dy.dtype, db)
+    if not more:
+        return dw, db
+    dx = result(dx, x.shape, dy.dtype)
+    np.matmul(matrix_dy, matrix_w.T if transposed else matrix_w, dx.reshape(rows, k))
+    return dw, db, dx
 
 
 @operator("FC", gradient=[emit("FCGradient", "I0 I1 GO0", "GI1 GI2 GI0")])
@@ -136,12 +168,15 @@ def fc(
     return _affine(x, w, b, axis, axis_w, False, out)
 
 
-@operator("FCGradient", outputs=3)
+@operator("FCGradient", outputs=(2, 3), spare_last=True)
 def fc_gradient(
-    x: Array, w: Array, dy: Array, *, axis: int = 1, axis_w: int = 1
-) -> tuple[Array, Array, Array]:
-    """The gradients of W, b and X, in this order, from that of FC's result. Caffe2: FCGradient."""
-    return _affine_gradient(x, w, dy, axis, axis_w, False)
+    x: Array, w: Array, dy: Array, *, axis: int = 1, axis_w: int = 1, outs: Outs = None
+) -> tuple[Array, ...]:
+    """The gradients of W, b and X, in this order, from that of FC's result. Caffe2: FCGradient.
+
+    With two outputs that of X is not computed.
+    """
+    return _affine_gradient(x, w, dy, axis, axis_w, False, outs)
 
 
 @operator("FCTransposed", gradient=[emit("FCTransposedGradient", "I0 I1 GO0", "GI1 GI2 GI0")])
@@ -156,12 +191,15 @@ def fc_transposed(
     return _affine(x, w, b, axis, axis_w, True, out)
 
 
-@operator("FCTransposedGradient", outputs=3)
+@operator("FCTransposedGradient", outputs=(2, 3), spare_last=True)
 def fc_transposed_gradient(
-    x: Array, w: Array, dy: Array, *, axis: int = 1, axis_w: int = 1
-) -> tuple[Array, Array, Array]:
-    """The gradients of W, b and X from that of FCTransposed's. Caffe2: FCTransposedGradient."""
-    return _affine_gradient(x, w, dy, axis, axis_w, True)
+    x: Array, w: Array, dy: Array, *, axis: int = 1, axis_w: int = 1, outs: Outs = None
+) -> tuple[Array, ...]:
+    """The gradients of W, b and X from that of FCTransposed's. Caffe2: FCTransposedGradient.
+
+    With two outputs that of X is not computed.
+    """
+    return _affine_gradient(x, w, dy, axis, axis_w, True, outs)
 
 
 def _transposed(x: Array, wanted: int) -> Array:

@@ -11,22 +11,29 @@ The kernel is a plain function of NumPy arrays. Its signature *is* the declarati
 the operator: positional parameters are inputs (with a default of None: optional; `*xs`:
 any number), keyword-only parameters are arguments with their defaults, the docstring is the
 documentation. `net.Relu(...)`, `dir(net)`, "did you mean" and the reference are made from it.
+A kernel with `**part_` takes all arguments, besides, whose names begin with "part_".
 
-Three keyword-only names are not arguments but requests to whoever runs the kernel:
+Four keyword-only names are not arguments but requests to whoever runs the kernel:
 
 `out`      the kernel can write its one result into a given array. It must be right when
            `out` is one of the inputs, as NumPy's own functions are. The result's shape and dtype
            must follow from the inputs' shapes and dtypes and the arguments alone. A kernel may
            ignore `out` and return something else.
+`outs`     the same for a kernel with several results: a tuple that has for each output an array,
+           C-contiguous and of the shape and dtype that the result will have, or None where none
+           can be given, as for all of them in the first run. So its length is the number of
+           outputs. The kernel returns a tuple of results as ever, each of them its own one of
+           `outs` or something new. No two of `outs` are the same memory, and none is that of an
+           input, but for the pairs that the operator declares as `in_place`.
 `rng`      a `numpy.random.Generator`, the operator's own (see `Net.set_rand_seed`).
 `context`  a `Context`: the blobs' names, the workspace, a way to run nets that are arguments.
            Only for operators that are about those, such as Print, Python and Do.
 
 A kernel returns one value (a NumPy scalar will do for one without dimensions), a tuple when it
 has several outputs, None when it has none. What it returns is given away: never an input, nor a
-view of one, unless it is `out`. It must not write into its inputs. A handle, such as a counter, is
-another matter: changing it is what it is for. In the place of an output that the kernel has stored
-through the workspace itself, or of all outputs, it returns `WRITTEN`.
+view of one, unless it is `out` or one of `outs`. It must not write into its inputs. A handle, such
+as a counter, is another matter: changing it is what it is for. In the place of an output that the
+kernel has stored through the workspace itself, or of all outputs, it returns `WRITTEN`.
 
 The function of a *flow* operator (`flow=True`) is no kernel: it is called once, with the names of
 the inputs in the place of their values, and says which nets among the arguments run, and when (see
@@ -49,7 +56,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -62,7 +69,7 @@ from procession.errors import (
     nearest,
 )
 
-RESERVED = ("out", "rng", "context")
+RESERVED = ("out", "outs", "rng", "context")
 REQUIRED: Any = inspect.Parameter.empty
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
@@ -179,6 +186,16 @@ class Definition:
     """Whether the result is always the same: see `operator`."""
     flow: bool = False
     """Whether `kernel` says which nets run, instead of computing anything: see `operator`."""
+    in_place: frozenset[tuple[int, int]] = frozenset()
+    """(input, output) pairs that may be the same memory, of a kernel that takes `outs`."""
+    spare_last: bool = False
+    """Whether the last output may be left out where nobody wants it: see `operator`."""
+    prefix: str = ""
+    """How the names of arguments begin of which there is any number, "" if there are none such."""
+
+    def takes(self, argument: str) -> bool:
+        """Whether there is an argument of that name."""
+        return argument in self.arguments or bool(self.prefix and argument.startswith(self.prefix))
 
     def rules(
         self, inputs: int, arguments: Mapping[str, Any], outputs: int | None = None
@@ -223,20 +240,25 @@ def define(
     ufunc: Callable[..., Any] | None = None,
     constant: bool = False,
     flow: bool = False,
+    in_place: Iterable[tuple[int, int]] = (),
+    spare_last: bool = False,
 ) -> Definition:
     """Read a kernel's signature into a `Definition`, without registering it."""
     least, most, names = 0, 0, []
     arguments: dict[str, Any] = {}
     requests = set()
     unbounded = False
+    prefix = ""
     for parameter in inspect.signature(kernel).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             unbounded = True
             names.append(f"*{parameter.name}")
         elif parameter.kind is parameter.VAR_KEYWORD:
-            raise TypeError(
-                f"operator {name}: name the arguments one by one, not **{parameter.name}"
-            )
+            if not parameter.name.endswith("_"):
+                raise TypeError(
+                    f"operator {name}: name the arguments one by one, not **{parameter.name}"
+                )
+            prefix = parameter.name
         elif parameter.kind is not parameter.KEYWORD_ONLY:
             most += 1
             least += parameter.default is parameter.empty
@@ -247,9 +269,24 @@ def define(
             arguments[parameter.name] = parameter.default
     fewest, many = (outputs, outputs) if isinstance(outputs, int) else outputs
     if "out" in requests and (fewest, many) != (1, 1):
-        raise TypeError(f"operator {name}: `out` is for operators with exactly one output")
+        raise TypeError(
+            f"operator {name}: `out` is for operators with exactly one output, `outs` for others"
+        )
+    if {"out", "outs"} <= requests:
+        raise TypeError(f"operator {name}: `out` or `outs`, not both")
+    pairs = frozenset(in_place)
+    if pairs and "outs" not in requests:
+        raise TypeError(f"operator {name}: `in_place` is for kernels that take `outs`")
+    for read, written in pairs:
+        if not (unbounded or 0 <= read < most) or not (many is None or 0 <= written < many):
+            raise TypeError(
+                f"operator {name}: `in_place` speaks of input {read} and output {written}, and "
+                "there is no such pair"
+            )
     if ufunc is not None and "out" not in requests:
         raise TypeError(f"operator {name}: `ufunc` is for kernels that take `out`")
+    if spare_last and fewest == many:
+        raise TypeError(f"operator {name}: `spare_last` is for a number of outputs that may differ")
     if constant and ((fewest, many) != (1, 1) or requests & {"rng", "context"}):
         raise TypeError(f"operator {name}: `constant` is for what has one output, which is fixed")
     if flow and requests:
@@ -269,6 +306,9 @@ def define(
         ufunc=ufunc,
         constant=constant,
         flow=flow,
+        in_place=pairs,
+        spare_last=spare_last,
+        prefix=prefix,
     )
 
 
@@ -356,6 +396,8 @@ def operator(
     ufunc: Callable[..., Any] | None = None,
     constant: bool = False,
     flow: bool = False,
+    in_place: Iterable[tuple[int, int]] = (),
+    spare_last: bool = False,
 ) -> Callable[[Kernel], Kernel]:
     """Register the decorated kernel as an operator; the kernel itself is returned unchanged.
 
@@ -369,6 +411,11 @@ def operator(
         constant: Without inputs, the result follows from the arguments alone. It is then computed
             once and copied from there on.
         flow: The function computes nothing: given the inputs' names, it says which nets run.
+        in_place: (input, output) pairs, for a kernel that takes `outs`: it is right when the two
+            are the same memory, for any of the pairs and for all at once. The output always has
+            the shape and dtype of the input.
+        spare_last: The last output is one that the kernel does not compute when it is left out,
+            such as the gradient of a layer's data, which the first layer needs not have.
 
     Raises:
         OperatorExistsError: The name is taken by another function.
@@ -384,6 +431,8 @@ def operator(
             ufunc=ufunc,
             constant=constant,
             flow=flow,
+            in_place=in_place,
+            spare_last=spare_last,
         )
         REGISTRY.add(definition)
         return kernel

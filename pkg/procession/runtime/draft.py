@@ -17,7 +17,7 @@ from procession.blobs.shared import MINIMUM
 from procession.runtime.binding import Binding, Slot
 from procession.runtime.generated import POLL, Line, function_of, text_of
 from procession.runtime.items import Check, Item, Jump
-from procession.runtime.operation import PreparedOperation
+from procession.runtime.operation import PreparedOperation, targets
 
 SHORT = 16 * MINIMUM
 """Elementwise work on tensors of so many bytes takes some microseconds."""
@@ -46,6 +46,7 @@ class Vocabulary:
                 self.names[f"k{index}"] = item.kernel
                 self.names[f"u{index}"] = item.definition.ufunc
                 self.names[f"p{index}"] = item.put
+                self.names[f"o{index}"] = item.put_one
                 for argument, value in item.given.items():
                     self.names[f"c{index}_{argument}"] = value
 
@@ -183,6 +184,8 @@ class Draft:
             if constant is not None:
                 return constant, True
         arguments = [f"{name}=c{index}_{name}" for name in operation.given]
+        if operation.takes_outs:
+            return self._call_with_outs(index, operation, inputs, arguments)
         if not operation.takes_out:
             self._rely(*spec.inputs)
             values = ", ".join([*(f"v{slot.variable}" for slot in inputs), *arguments])
@@ -208,6 +211,44 @@ class Draft:
             return f"u{index}({values}, {out})", short
         values = ", ".join([*(f"v{slot.variable}" for slot in inputs), f"out={out}", *arguments])
         return f"(r := k{index}({values})) is {out} or p{index}(workspace, r)", short
+
+    def _call_with_outs(
+        self, index: int, operation: PreparedOperation, inputs: list[Slot], arguments: list[str]
+    ) -> tuple[str | None, bool]:
+        """What `_call` says of an operation whose kernel takes `outs`."""
+        spec, records = operation.spec, operation.records
+        if records is None or records[0] != [(slot.shape, slot.dtype) for slot in inputs]:
+            raise _Unseen
+        outputs = [self._slot(name) for name in spec.outputs]
+        fit = targets(
+            [slot.blob for slot in inputs],
+            [None if slot is None else slot.blob for slot in outputs],
+            operation.definition.in_place,
+        )
+        outs = ["None"] * len(outputs)
+        for place, (slot, form) in enumerate(zip(outputs, records[1], strict=True)):
+            if form is None:
+                continue
+            if slot is None:
+                return None, False
+            if fit[place]:
+                if (slot.shape, slot.dtype) != form:
+                    raise _Unseen
+                outs[place] = f"w{slot.variable}"
+        self._rely(*spec.inputs)
+        given = [slot for slot, out in zip(outputs, outs, strict=True) if slot and out != "None"]
+        self._rely(
+            *(name for name, out in zip(spec.outputs, outs, strict=True) if out != "None"),
+            written=True,
+        )
+        values = [f"v{slot.variable}" for slot in inputs]
+        handed = f"outs=({''.join(f'{out}, ' for out in outs)})"
+        text = f"r = k{index}({', '.join([*values, handed, *arguments])})"
+        for place, out in enumerate(outs):
+            stored = f"o{index}(workspace, {place}, r[{place}])"
+            text += f"; {stored}" if out == "None" else f"; r[{place}] is {out} or {stored}"
+        short = len(given) == len(outs) and all(slot.nbytes <= SHORT for slot in (*inputs, *given))
+        return text, short
 
     def _constant(self, index: int, operation: PreparedOperation) -> str | None:
         """The text for an operation whose result is always the same, if that is small."""

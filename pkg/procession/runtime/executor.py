@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
+import threading
+from collections import ChainMap, Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -36,6 +37,8 @@ class Executable:
         for _, net in program.nets():
             self._flow.net(net)
         tasks = program.all_tasks
+        self._nodes = Counter(task.node for task in program.tasks)
+        """How many tasks there are of each node."""
         self._only = tasks[0] if len(tasks) == 1 and program.tasks else None
         """The one task, of a program that has no other and nothing around it."""
 
@@ -79,11 +82,13 @@ class Executable:
             # A private run's outputs outlive it, so they belong to the global workspace.
             inside = workspace.child(exported=frozenset(program.outputs))
         try:
-            jobs = {}
+            jobs: dict[int, Callable[[], None]] = {}
             for number, task in enumerate(program.all_tasks):
                 run = TaskRun(task.name, number, monitor, self._flow.nets, whole)
                 job = partial(self._flow.job(task.step), inside, run)
                 jobs[id(task)] = partial(whole.guarded, job)
+            if len(self._nodes) > 1 and program.after is None and workspace.has_worlds:
+                self._tell_of_ends(jobs, workspace)
             with whole.failure.raised():
                 if program.before is not None:
                     jobs[id(program.before)]()
@@ -98,6 +103,22 @@ class Executable:
         finally:
             if inside is not workspace:
                 inside.close()
+
+    def _tell_of_ends(self, jobs: dict[int, Callable[[], None]], workspace: Workspace) -> None:
+        """Have it known when the last task of a node has ended, of several that are run as one."""
+        left = self._nodes.copy()
+        lock = threading.Lock()
+
+        def do(job: Callable[[], None], node: str | None) -> None:
+            job()
+            with lock:
+                left[node] -= 1
+                over = not left[node]
+            if over and node is not None:
+                workspace.worlds.ended((node,))
+
+        for task in self.program.tasks:
+            jobs[id(task)] = partial(do, jobs[id(task)], task.node)
 
     def _spread(self, step: StepProgram) -> Job:
         """What runs a step that has copies, a workspace of its own, or something beside it."""

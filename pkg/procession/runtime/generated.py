@@ -16,8 +16,12 @@ without a board:
 `w2` and `v2` are the cells of blob c (see `procession.blobs.blob`): its array, and the read-only
 view of it that kernels get. A blob that moves takes its cells along. `broken` is a cell, too, set
 when the text is not right any more. The function then returns the number of the item that
-comes next. Each item has two lines of its own, so that the line of an error tells which it
-was. The same text serves in every workspace: only the cells differ.
+comes next. A kernel that takes `outs` is called by
+
+    r = k3(v1, outs=(w4, w5, )); r[0] is w4 or o3(workspace, 0, r[0]); r[1] is w5 or ...
+
+with None for an array that it cannot be given. Each item has two lines of its own, so that the line
+of an error tells which it was. The same text serves in every workspace: only the cells differ.
 """
 
 from __future__ import annotations

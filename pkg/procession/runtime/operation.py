@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -72,9 +73,27 @@ def describe(value: Any) -> str:
     return type(value).__name__
 
 
-def look(values: list[Any]) -> list[Any]:
+Look = tuple[tuple[int, ...], np.dtype[Any]]
+
+
+def look(values: Iterable[Any]) -> list[Look | None]:
     """What inputs look like: shape and dtype of each, None for what is no tensor."""
     return [(value.shape, value.dtype) if is_tensor(value) else None for value in values]
+
+
+def targets(
+    inputs: Sequence[Any], outputs: Sequence[Any], in_place: Collection[tuple[int, int]]
+) -> list[bool]:
+    """For each output, whether a kernel that takes `outs` may be handed the memory of its blob.
+
+    It may not if another output is that blob as well, or an input is that the kernel does not
+    declare to be `in_place` with it. What stands for the blobs is compared by identity.
+    """
+    return [
+        not any(other is blob for place, other in enumerate(outputs) if place != index)
+        and all((read, index) in in_place for read, each in enumerate(inputs) if each is blob)
+        for index, blob in enumerate(outputs)
+    ]
 
 
 def describe_exception(error: BaseException) -> str:
@@ -105,8 +124,8 @@ def _same(one: Any, other: Any) -> bool:
 class PreparedOperation:
     """An operation with its kernel at hand, and what it keeps from run to run.
 
-    A kernel that takes `out` is handed the output blob's own memory from the second run on, for as
-    long as the inputs have the shapes and dtypes they had: what the result will look
+    A kernel that takes `out` or `outs` is handed the output blobs' own memory from the second run
+    on, for as long as the inputs have the shapes and dtypes they had: what the results will look
     like was noted down the first time.
     """
 
@@ -120,6 +139,7 @@ class PreparedOperation:
             name: value for name, value in definition.arguments.items() if value is not REQUIRED
         }
         self.takes_out = "out" in definition.requests
+        self.takes_outs = "outs" in definition.requests
         self.wants_context = "context" in definition.requests
         self.given = dict(spec.arguments)
         """Those arguments that the kernel does not know by itself."""
@@ -136,6 +156,8 @@ class PreparedOperation:
         # Replaced as one because instances of a step share the operation.
         self.record: tuple[Any, tuple[int, ...], np.dtype[Any]] | None = None
         """(what the inputs looked like, shape of the result, its dtype), if `out` can be given."""
+        self.records: tuple[Any, list[Look | None]] | None = None
+        """(what the inputs looked like, what each result does), if `outs` can be given."""
 
     def as_ufunc(self, inputs: set[np.dtype[Any]], result: np.dtype[Any]) -> bool:
         """Whether the ufunc does what the kernel does, for inputs of these types."""
@@ -176,6 +198,8 @@ class PreparedOperation:
         try:
             if self.takes_out:
                 self._run_with_out(workspace, values)
+            elif self.takes_outs:
+                self._run_with_outs(workspace, values, self.arguments)
             else:
                 result = self.kernel(*values, **self.arguments)
                 self.put(workspace, result)
@@ -188,8 +212,10 @@ class PreparedOperation:
             spec.inputs, spec.outputs, workspace, self._state, task, spec.number
         )
         try:
-            result = self.kernel(*values, context=context, **self.arguments)
-            self.put(workspace, result)
+            if self.takes_outs:
+                self._run_with_outs(workspace, values, {"context": context, **self.arguments})
+            else:
+                self.put(workspace, self.kernel(*values, context=context, **self.arguments))
         except BaseException as error:
             if error is context.failure:
                 raise
@@ -219,6 +245,53 @@ class PreparedOperation:
             blob.store(result, given=True)
         workspace.keep(name, blob)
 
+    def _run_with_outs(
+        self, workspace: Workspace, values: list[Any], arguments: dict[str, Any]
+    ) -> None:
+        spec = self.spec
+        blobs = [workspace.make(name) for name in spec.outputs]
+        inputs = [workspace.find(name) for name in spec.inputs]
+        seen = look(values)
+        records = self.records
+        outs: list[Any] = [None] * len(blobs)
+        known = records is not None and records[0] == seen
+        try:
+            if records is not None:
+                fit = targets(inputs, blobs, self.definition.in_place)
+                forms = records[1] if known else self._carried_on(inputs, blobs, seen)
+                for index, (blob, form) in enumerate(zip(blobs, forms, strict=True)):
+                    if form is not None and fit[index]:
+                        outs[index] = blob.target(*form)
+            result = self.kernel(*values, outs=tuple(outs), **arguments)
+            if not isinstance(result, tuple):
+                raise TypeError("a kernel that takes `outs` returns a tuple of its results")
+            results = self._values(result)
+            if not known:
+                # What objects will make of it cannot be told.
+                self.records = seen, [None] * len(results) if None in seen else look(results)
+            for name, blob, value, out in zip(spec.outputs, blobs, results, outs, strict=True):
+                if value is not WRITTEN:
+                    blob.store(value, given=value is not out)
+                    workspace.keep(name, blob)
+                elif out is not None:
+                    blob.discard()
+        except BaseException:
+            for blob, out in zip(blobs, outs, strict=True):
+                if out is not None:
+                    blob.discard()
+            raise
+
+    def _carried_on(
+        self, inputs: list[Any], outputs: list[Any], seen: list[Look | None]
+    ) -> list[Look | None]:
+        """What results look like that are written over their inputs, whatever the others are."""
+        forms: list[Look | None] = [None] * len(outputs)
+        for read, written in self.definition.in_place:
+            there = read < len(inputs) and written < len(outputs)
+            if there and inputs[read] is outputs[written]:
+                forms[written] = seen[read]
+        return forms
+
     def put(self, workspace: Workspace, result: Any) -> None:
         """Store what the kernel returned.
 
@@ -234,6 +307,13 @@ class PreparedOperation:
             # A user's function may hold on to what it put out; a kernel gives it away.
             blob.store(value, given=not self.wants_context)
             workspace.keep(name, blob)
+
+    def put_one(self, workspace: Workspace, index: int, value: Any) -> None:
+        """Store one of the results of a kernel that takes `outs`."""
+        name = self.spec.outputs[index]
+        blob = workspace.make(name)
+        blob.store(np.asarray(value) if isinstance(value, np.generic) else value, given=True)
+        workspace.keep(name, blob)
 
     def _values(self, result: Any) -> tuple[Any, ...]:
         spec = self.spec

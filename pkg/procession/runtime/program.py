@@ -99,6 +99,8 @@ class TaskProgram:
 
     name: str
     step: StepProgram
+    node: str | None = None
+    """The node that it is of, where that is known: programs of several may be run as one."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from procession.blobs.journal import Journal, Torn
 from procession.blobs.snapshot import Array
 from procession.blobs.unfinished import Unfinished, description
 from procession.errors import BlobNotFoundError, TornBlobError, did_you_mean
+from procession.runtime.worlds import Worlds
 
 
 def not_found(
@@ -269,6 +270,7 @@ class Workspace(WorkspaceView):
         self._torn: dict[str, Torn] = parent._torn if parent is not None else {}
         """Of the workspace that has no parent, for all that are inside."""
         self._journal: Journal | None = None
+        self._worlds: Worlds | None = None
         self._forward: Mapping[str, str] | None = None
         self.exported: frozenset[str] = frozenset()
         """Names that belong to the parent even when they are made here."""
@@ -358,6 +360,20 @@ class Workspace(WorkspaceView):
         self._journal = None
         for blob in self._blobs.values():
             blob.entry = None
+
+    @property
+    def worlds(self) -> Worlds:
+        """The common worlds of the workspace that has no parent."""
+        if self._parent is not None:
+            return self._parent.worlds
+        if self._worlds is None:
+            self._worlds = Worlds()
+        return self._worlds
+
+    @property
+    def has_worlds(self) -> bool:
+        """Whether there ever was a run with common worlds."""
+        return self._worlds is not None if self._parent is None else self._parent.has_worlds
 
     @property
     def torn(self) -> Mapping[str, Torn]:

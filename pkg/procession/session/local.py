@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -13,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import psutil
 
+from procession.blobs.exchange import block_size
 from procession.blobs.unfinished import Unfinished
 from procession.compiler.compiled import CompiledRunnable
 from procession.errors import (
@@ -22,18 +25,22 @@ from procession.errors import (
     TornBlobError,
 )
 from procession.graph.task import LOCAL, Node
+from procession.operators.member import Venue
 from procession.runtime.executor import Executable
 from procession.runtime.monitor import Cancelled, Deadline
 from procession.runtime.program import NodeProgram
 from procession.runtime.run import Failure
 from procession.runtime.threads import run_all
 from procession.runtime.workspace import Workspace, WorkspaceView, name_of, not_found
+from procession.runtime.worlds import Worlds
 from procession.session.base import Session
 from procession.session.lines import Turn
 from procession.session.stats import NodeStats
 
 _LINE = (LOCAL,)
 """The one line in which all runs of a LocalSession stand."""
+_numbers = itertools.count(1)
+"""The numbers of runs, for common worlds."""
 _running: ContextVar[Session | None] = ContextVar("procession running session", default=None)
 """The LocalSession that runs the code that asks."""
 
@@ -143,8 +150,12 @@ class LocalSession(Session):
             deadline.cancel()
 
         def job(executable: Executable) -> None:
-            executable.run(self._workspace(executable.program.node), deadline, failed)
+            workspace = self._workspace(executable.program.node)
+            executable.run(workspace, deadline, failed)
+            if workspace.has_worlds:
+                workspace.worlds.ended()
 
+        places, rooms = self._offer(compiled)
         inside = _running.set(self)
         try:
             with failure.raised():
@@ -156,6 +167,8 @@ class LocalSession(Session):
             raise SessionClosedError("the run was called off: the session was closed") from None
         finally:
             _running.reset(inside)
+            for worlds in rooms:
+                worlds.close(places)
         for node in compiled.nodes:
             self._runs[node] += 1
         return {
@@ -167,6 +180,30 @@ class LocalSession(Session):
             }
             for node in compiled.nodes
         }
+
+    def _offer(self, compiled: CompiledRunnable) -> tuple[list[Venue], list[Worlds]]:
+        """Begin a run for the nodes' common worlds: those that it creates, and where they are."""
+        places = [
+            Venue(
+                world.name,
+                world.members,
+                world.lanes,
+                bytearray(block_size(len(world.members), world.lanes)),
+                threading.Condition(),
+                near=True,
+            )
+            for world in compiled.worlds
+        ]
+        rooms: dict[int, tuple[Worlds, list[str]]] = {}
+        for node in compiled.nodes:
+            workspace = self._workspace(node)
+            if places or workspace.has_worlds:
+                worlds = workspace.worlds
+                rooms.setdefault(id(worlds), (worlds, []))[1].append(node)
+        run = next(_numbers)
+        for worlds, nodes in rooms.values():
+            worlds.begin(run, places, nodes)
+        return places, [worlds for worlds, _ in rooms.values()]
 
     def _names(self, node: str) -> Any:
         return self._workspace(node).blobs

@@ -225,7 +225,7 @@ class ProcessSession(Session):
         self._note_first_run(compiled)
         number = next(self._numbers)
         handles = [self._supervisor.nodes[node] for node in compiled.nodes]
-        plan = Plan(number, compiled.programs, handles)
+        plan = Plan(number, compiled.programs, handles, compiled.worlds)
         # By weak references: a compiled runnable may outlive many sessions.
         forget = partial(_forget, weakref.ref(self), id(compiled), number)
         self._plans[id(compiled)] = weakref.ref(compiled, forget), plan

@@ -19,11 +19,21 @@ from procession.testing.session_contract.snapshots import Snapshots
 from procession.testing.session_contract.steps import Steps
 from procession.testing.session_contract.values import Values
 from procession.testing.session_contract.workspaces import Workspaces
+from procession.testing.session_contract.worlds import CommonWorlds
 
 __all__ = ["SessionContract", "constant"]
 
 
 class SessionContract(
-    Runnables, Steps, Workspaces, Values, NewBlobs, Snapshots, Isolation, Failures, Life
+    Runnables,
+    Steps,
+    Workspaces,
+    Values,
+    NewBlobs,
+    Snapshots,
+    Isolation,
+    CommonWorlds,
+    Failures,
+    Life,
 ):
     """The whole contract."""

@@ -1,0 +1,188 @@
+"""The memory through which members of a common world work together, and who may write where.
+
+A world has members, called by their *rank*, 0, 1, 2, ... It has a block of memory that all of them
+map, and nobody else but the coordinator, who only looks at states. The block is made of one
+*lane* or several, all alike: a world and each of its clones have one of their own. A lane has, for
+each rank, a *line* of control words and texts, and then areas for data.
+
+    word STATE      its rank        ABSENT, JOINED, and then LEFT, GIVEN_UP or CALLED_OFF for good
+                    coordinator     DEAD, when the rank's process has ended: nobody else writes then
+    word ARRIVED    its rank        how often it has come to a point at which all meet; only grows
+    word CALLS      its rank        how many calls it has begun
+    word RUN        its rank        the run in which it was last in here
+    word ENDED      its rank        the last run whose program has ended well on its node
+    word CALL + p   its rank        what the call is, as a number; p is that of the call, modulo 2
+    text CALL + p   its rank        the same for people
+    words of mail   its rank        whom a message is for, its tag, how many parts it has put out
+    text MAIL       its rank        dtype and shape of the message
+    text WHY        its rank        why it has given up
+    word TAKEN      who receives    how many parts were taken; whom the message is for writes it
+    areas           see below
+
+A word is written in one store, so a death leaves the old one or the new one. What a rank has
+written before it arrives may be read by all when they have seen it arrive (see
+`procession.blobs.fence`).
+
+Calls
+-----
+
+All members make the same calls, in the same order. A call begins with what it is (CALL), and with
+the data that the rank puts into its area, and then the rank arrives. When all have arrived, each
+compares what all say that the call is: if they do not say the same, each finds that out. Since
+nobody can arrive at the next call before all have arrived at this one, and compares before that,
+two words and two texts are enough, in turn.
+
+Data go through the areas in parts. There are `TURNS` areas for each rank, used in turn. A rank
+writes into area t + 3 only when it has seen all others arrive at t + 2, and they do so only when
+they have read what was in t. Between two arrivals at one part, the rank r may also write
+the r-th share of the first rank's area, which nobody else reads or writes until it arrives again.
+
+What if the other side dies here
+--------------------------------
+
+Before it has arrived: the others wait, look at its state now and then, and see that it is DEAD, as
+the coordinator wrote; or their run is called off first. After it has arrived: what it put there
+is whole, and they go on to the next point at which it is missing. In the midst of its share: it
+does not arrive a second time, so nobody takes what is half written. A message of which a part is
+missing is not taken.
+
+Whoever leaves a call without having ended it, by an error or because the run was called off, may
+have left the others at another point than it is at itself. It gives up: nobody can use the world
+any more, and all who wait for it, or try, are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+ABSENT, JOINED, LEFT, GIVEN_UP, CALLED_OFF, DEAD = range(6)
+
+STATE = 0
+ARRIVED = 1
+CALLS = 2
+RUN = 3
+ENDED = 4
+CALL = 5
+MAIL_FOR = 16
+MAIL_TAG = 17
+MAIL_PUT = 18
+TAKEN = 24
+
+WORDS = 32
+"""A line begins with so many words, of 8 bytes each."""
+LINE = 2048
+TEXT = (256, 512)
+"""Where the texts begin."""
+MAIL_TEXT = 768
+WHY_TEXT = 1024
+TEXT_SIZE = 256
+
+TURNS = 3
+"""How many areas a rank has, to be used in turn."""
+MAIL_HALVES = 2
+PART = 1 << 18
+"""Bytes of an area: so many go through at a time."""
+_PAGE = 4096
+
+
+def lane_size(size: int) -> int:
+    """Bytes of a lane for so many members."""
+    control = -(-size * LINE // _PAGE) * _PAGE
+    return control + size * (TURNS + MAIL_HALVES) * PART
+
+
+def block_size(size: int, lanes: int) -> int:
+    """Bytes of a world's memory."""
+    return lane_size(size) * lanes
+
+
+class Lane:
+    """One lane: its words, its texts and its areas.
+
+    Args:
+        memory: The block.
+        size: How many members there are.
+        index: Which lane of the block it is.
+    """
+
+    __slots__ = ("areas", "bytes", "mail", "words")
+
+    def __init__(self, memory: Any, size: int, index: int = 0) -> None:
+        one = lane_size(size)
+        whole = memoryview(memory)[index * one : (index + 1) * one]
+        control = one - size * (TURNS + MAIL_HALVES) * PART
+        self.bytes = whole[:control]
+        self.words = self.bytes.cast("Q")
+        # Areas of one turn lie side by side.
+        self.areas: Sequence[Sequence[memoryview]] = [
+            [_piece(whole, control, turn * size + rank) for rank in range(size)]
+            for turn in range(TURNS)
+        ]
+        self.mail: Sequence[Sequence[memoryview]] = [
+            [_piece(whole, control, (TURNS + half) * size + rank) for half in range(MAIL_HALVES)]
+            for rank in range(size)
+        ]
+
+    def text(self, rank: int, at: int) -> bytes:
+        """A text; what is there may be anything, if its writer is not done with it."""
+        start = rank * LINE + at
+        length = min(self.bytes[start], TEXT_SIZE - 1)
+        return bytes(self.bytes[start + 1 : start + 1 + length])
+
+    def put_text(self, rank: int, at: int, text: bytes) -> None:
+        """Write a text, as much of it as there is room for."""
+        start, text = rank * LINE + at, text[: TEXT_SIZE - 1]
+        self.bytes[start] = len(text)
+        self.bytes[start + 1 : start + 1 + len(text)] = text
+
+
+def _piece(whole: memoryview, control: int, index: int) -> memoryview:
+    start = control + index * PART
+    return whole[start : start + PART]
+
+
+def word(rank: int, which: int) -> int:
+    """The index of a rank's word among all words of a lane."""
+    return rank * (LINE // 8) + which
+
+
+class Seats:
+    """What the coordinator sees of a world's memory: who sits there still.
+
+    Args:
+        memory: The block.
+        size: How many members there are.
+        lanes: How many lanes.
+    """
+
+    def __init__(self, memory: Any, size: int, lanes: int) -> None:
+        one = lane_size(size)
+        whole = memoryview(memory)
+        self._words = [
+            whole[lane * one : lane * one + size * LINE].cast("Q") for lane in range(lanes)
+        ]
+        self.size = size
+
+    def dead(self, rank: int) -> None:
+        """The process of a rank has ended."""
+        for words in self._words:
+            words[word(rank, STATE)] = DEAD
+
+    def ended_without(self, rank: int, run: int) -> None:
+        """The program of a run has ended, and the rank has not joined."""
+        if self._words[0][word(rank, STATE)] == ABSENT:
+            self._words[0][word(rank, ENDED)] = run
+
+    def never_came(self, rank: int) -> None:
+        """A rank can not come any more, if it has not."""
+        if self._words[0][word(rank, STATE)] == ABSENT:
+            self.dead(rank)
+
+    def deserted(self) -> bool:
+        """Whether nobody can use the world any more."""
+        return all(
+            words[word(rank, STATE)] not in (ABSENT, JOINED)
+            for words in self._words[:1]
+            for rank in range(self.size)
+        )
