@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from procession.operators import REGISTRY
 from procession.testing.gradcheck import run_operator
 
 RANDOM = np.random.default_rng(7)
@@ -49,15 +50,86 @@ def test_conv(kernel, stride, dilation, pads, group, order):
     ("shape", "options", "message"),
     [
         ((3, 4, 2, 2), {"kernel": 2, "order": "CHWN"}, "neither 'NCHW' nor 'NHWC'"),
-        ((3, 4, 2, 2), {"kernel": 3}, r"is \(3, 4, 3, 3\), not \(3, 4, 2, 2\)"),
-        ((3, 4, 2, 2), {}, "a kernel of"),
-        ((3, 4, 2, 2), {"kernel": 2, "stride": 0}, "a stride of"),
-        ((3, 4, 2, 2), {"kernel": 2, "group": 3}, "in 3 groups"),
+        ((3, 4, 2, 2), {"kernel": 3}, r"are \(3, 4, 3, 3\), not \(3, 4, 2, 2\)"),
+        ((3, 4, 2, 2), {}, "kernels of .* are not 2 numbers from 1 on"),
+        ((3, 4, 2, 2), {"kernel": 2, "stride": 0}, "stride of .* are not 2 numbers from 1"),
+        ((3, 4, 2, 2), {"kernel": 2, "stride_h": 2}, r"stride_h, stride_w of \(2, 0\)"),
+        ((3, 4, 2, 2), {"kernel": 2, "kernels": [3, 3]}, "contradict each other"),
+        ((3, 4, 2, 2), {"kernel": 2, "group": 3}, "not to be divided into 3 groups"),
+        ((3, 4, 2, 2), {"kernel": 2, "group": 0}, "group=0 is not a number from 1 on"),
         ((3, 4, 8, 8), {"kernel": 8}, "are smaller than the kernel"),
-        ((3, 4, 2), {"kernel": 2}, "have four dimensions"),
-        ((3, 4, 2, 2), {"kernel": 2, "pads": [1, 1]}, "are not four numbers"),
+        ((3, 4, 2), {"kernel": 2}, "have 4 dimensions, kernels .* 3"),
+        ((3, 4, 2, 2), {"kernel": 2, "pads": [1, 1]}, "are not 4 numbers from 0 on"),
+        ((3, 4, 2, 2), {"kernel": 2, "legacy_pad": 5}, "legacy_pad=5 is none of"),
+        ((3, 4, 2, 2), {"kernel": 2, "legacy_pad": 1, "pad": 1}, "and so do pads"),
+        ((3, 4, 2, 2), {"kernel": 2, "legacy_pad": 2, "dilation": 2}, "is without dilations"),
     ],
 )
 def test_conv_errors(shape, options, message):
     with pytest.raises(ValueError, match=message):
         run_operator("Conv", X, np.ones(shape, np.float32), **options)
+
+
+def test_other_errors():
+    w = np.ones((3, 4, 2, 2), np.float32)
+    with pytest.raises(ValueError, match=r"the bias is \(2,\), for 3 kernels it is \(3,\)"):
+        run_operator("Conv", X, w, np.ones(2, np.float32), kernel=2)
+    with pytest.raises(TypeError, match="floating-point"):
+        run_operator("Conv", X.astype(np.int32), w, kernel=2)
+    with pytest.raises(ValueError, match="Conv1D is for images of 1 dimensions"):
+        run_operator("Conv1D", X, w, kernel=2)
+    with pytest.raises(ValueError, match="at least"):
+        run_operator("Conv", X[0, 0], w, kernel=2)
+    with pytest.raises(ValueError, match=r"the gradient of the result is \(2, 3, 6, 5\), not"):
+        run_operator("ConvGradient", X, w, X, kernel=2)
+
+
+def test_arguments_say_the_same_in_several_ways():
+    w = RANDOM.normal(size=(3, 4, 3, 2)).astype(np.float32)
+    want = run_operator(
+        "Conv", X, w, kernels=[3, 2], strides=[2, 1], pads=[1, 0, 2, 1], dilations=[1, 2]
+    )
+    same = run_operator(
+        "Conv",
+        X,
+        w,
+        kernel_h=3,
+        kernel_w=2,
+        stride_h=2,
+        stride_w=1,
+        pad_t=1,
+        pad_b=2,
+        pad_r=1,
+        dilation_h=1,
+        dilation_w=2,
+    )
+    np.testing.assert_array_equal(same, want)
+    # What says the same twice contradicts nothing.
+    square = RANDOM.normal(size=(3, 4, 2, 2)).astype(np.float32)
+    np.testing.assert_array_equal(
+        run_operator("Conv", X, square, kernel=2, kernels=[2, 2], kernel_h=2, kernel_w=2),
+        run_operator("Conv", X, square, kernel=2, order=b"NCHW"),
+    )
+
+
+def test_result_may_not_be_written_over_what_is_still_read():
+    x = RANDOM.normal(size=(2, 3, 5, 5)).astype(np.float32)
+    w = RANDOM.normal(size=(3, 3, 3, 3)).astype(np.float32)
+    want = run_operator("Conv", x, w, kernel=3, pad=1)
+    y = REGISTRY["Conv"].kernel(x, w, kernel=3, pad=1, out=x)
+    np.testing.assert_array_equal(y, want)
+
+
+def test_dtypes_are_promoted():
+    w = RANDOM.normal(size=(3, 4, 2, 2))
+    assert run_operator("Conv", X, w, kernel=2).dtype == np.float64
+    dw, db, dx = run_operator("ConvGradient", X, w, np.ones((2, 3, 6, 5), np.float32), kernel=2)
+    assert {each.dtype for each in (dw, db, dx)} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("inputs", [2, 3])
+@pytest.mark.parametrize("quiet", [0, 1])
+def test_rules_ask_for_the_gradients_that_there_are(inputs, quiet):
+    (rule,) = REGISTRY["Conv"].rules(inputs, {"kernel": 2, "no_gradient_to_input": quiet}, 1)
+    wanted = {(2, 0): "GI1 GI0", (2, 1): "GI1", (3, 0): "GI1 GI2 GI0", (3, 1): "GI1 GI2"}
+    assert rule.outputs == tuple(wanted[inputs, quiet].split())
