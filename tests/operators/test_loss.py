@@ -145,3 +145,25 @@ def test_two_classes():
     assert y.tolist() == [[[0.75, 0.25], [0.5, 0.5]]]
     with pytest.raises(ValueError, match="last dimension must be 2"):
         run_operator("MakeTwoClassGradient", np.ones(3, np.float32))
+
+
+def test_weights_averaged_by_batch_size():
+    weights = np.float32([1, 2, 3])
+    _, mean = run_operator("SoftmaxWithLoss", P, LABELS, weights)
+    _, loss = run_operator("SoftmaxWithLoss", P, LABELS, weights, average_by_batch_size=True)
+    assert loss == pytest.approx(2 * mean)
+    with pytest.raises(ValueError, match="order='NHWC', and there is none but 'NCHW'"):
+        run_operator("SoftmaxWithLoss", P, LABELS, order="NHWC")
+
+
+def test_accuracy_of_each_class():
+    x = np.float32([[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+    shares, amounts = run_operator("MultiClassAccuracy", x, np.array([0, 1, 1]))
+    assert (shares.dtype, amounts.dtype) == (np.float32, np.int32)
+    assert (shares.tolist(), amounts.tolist()) == ([1, 0.5, 0], [1, 2, 0])
+
+
+def test_perplexity():
+    assert run_operator("Perplexity", np.float32([0.25, 0.25])) == pytest.approx(4)
+    with pytest.raises(ValueError, match=r"X is \(3, 2\), and should be \(N,\)"):
+        run_operator("Perplexity", P)

@@ -2,31 +2,69 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, Shape, floats, matrix, number
+from procession.operators.arrays import (
+    Array,
+    Outs,
+    Shape,
+    floats,
+    matrix,
+    number,
+    result,
+    text,
+)
 from procession.operators.registry import STOPS, Rules, emit, operator
 
+_LARGEST: Any = np.maximum.reduce
+_SUM: Any = np.add.reduce
 SMALLEST = 1e-20
 """Probabilities below it count as this one: the logarithm of 0 is nobody's loss."""
 
 
+@lru_cache(maxsize=32)
+def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type of unsigned integers that is as wide."""
+    return np.dtype(f"{dtype.byteorder}u{dtype.itemsize}")
+
+
+@lru_cache(maxsize=32)
+def _starts(count: int, classes: int) -> Array:
+    """Where the rows begin."""
+    starts = np.arange(0, count * classes, max(1, classes))
+    starts.flags.writeable = False
+    return starts
+
+
+def _places(labels: Array, count: int, classes: int) -> Array:
+    """Where in a matrix, read as a vector, the labels of its rows point to.
+
+    Brackets with two indices take twice as long as `take` and `put` with these.
+    """
+    if labels.dtype.kind == "u":
+        labels = labels.astype(np.intp)
+    return np.add(labels, _starts(count, classes))
+
+
 def _labels(operator: str, label: Array, lead: Shape, classes: int) -> Array:
     """The labels as a vector, checked: one for each row, each of them a class."""
-    rows = int(np.prod(lead))
+    rows = math.prod(lead)
     if label.dtype.kind not in "iu":
         raise TypeError(f"{operator}: labels are integers, not {label.dtype}")
-    if label.shape not in {lead, (*lead, 1), (rows,), (rows, 1)}:
+    shape = label.shape
+    if shape != lead and shape not in {(*lead, 1), (rows,), (rows, 1)}:
         raise ValueError(
             f"{operator}: labels are {label.shape}, the predictions ask for {lead} or {(*lead, 1)}"
         )
     flat = label.reshape(rows)
     # One pass instead of two: as an unsigned number, a negative label is too large.
-    unsigned = flat.view(f"u{flat.dtype.itemsize}")
-    if rows and int(unsigned.max()) >= classes:
+    unsigned = flat.view(_unsigned(flat.dtype))
+    if rows and np.maximum.reduce(unsigned).item() >= classes:
         row = int((unsigned >= classes).argmax())
         raise ValueError(f"{operator}: label {flat[row]} at {row} is not in [0, {classes})")
     return flat
@@ -57,6 +95,43 @@ def accuracy(x: Array, label: Array, *, top_k: int = 1) -> Array:
     earlier = np.arange(classes) < labels[:, np.newaxis]
     better = ((rows > own) | ((rows == own) & earlier)).sum(axis=1)
     return np.array((better < top_k).sum() / max(count, 1), dtype=x.dtype)
+
+
+@operator("MultiClassAccuracy", outputs=2, gradient=STOPS)
+def multi_class_accuracy(x: Array, label: Array) -> tuple[Array, Array]:
+    """For each class the share of its rows whose prediction is right, and how many there are.
+
+    X is (N, D), the labels are (N,) or (N, 1) integers. The results are (D,), the first of the type
+    of X and 0 for a class without rows, the second int32. Caffe2: MultiClassAccuracy.
+
+    Raises:
+        TypeError: X does not hold floating-point numbers, or the labels are no integers.
+        ValueError: The shapes do not match, or a label is out of range.
+    """
+    rows = _rows("MultiClassAccuracy", x)
+    count, classes = rows.shape
+    labels = _labels("MultiClassAccuracy", label, (count,), classes).astype(np.intp)
+    right = rows.argmax(axis=1) == labels if x.size else np.zeros(count, np.bool_)
+    amounts = np.bincount(labels, minlength=classes)
+    hits = np.bincount(labels[right], minlength=classes)
+    return (hits / np.maximum(amounts, 1)).astype(x.dtype), amounts.astype(np.int32)
+
+
+@operator("Perplexity", gradient=STOPS)
+def perplexity(x: Array) -> Array:
+    """The Nth root of 1 / the product of the N probabilities X, which are (N,) or (N, 1).
+
+    Caffe2: Perplexity.
+
+    Raises:
+        TypeError: X does not hold floating-point numbers.
+        ValueError: X has another shape.
+    """
+    floats("Perplexity", x)
+    if x.ndim < 1 or x.size != len(x):
+        raise ValueError(f"Perplexity: X is {x.shape}, and should be (N,)")
+    mean = float(np.log(x).sum(dtype=np.float64)) / max(len(x), 1)
+    return np.array(math.exp(-mean), x.dtype)
 
 
 @operator("LabelCrossEntropy", gradient=[emit("LabelCrossEntropyGradient", "I0 I1 GO0", "GI0")])
@@ -126,14 +201,38 @@ def cross_entropy_gradient(x: Array, label: Array, dy: Array) -> Array:
     return np.asarray(dx.astype(x.dtype, copy=False))
 
 
-def _weights(weight: Array | None, rows: int, dtype: np.dtype[Any]) -> tuple[Array, float]:
-    """A weight for each row, and what they sum to."""
-    if weight is None:
-        return np.ones(rows, dtype), float(rows)
+def _weights(weight: Array, rows: int, like: Array) -> Array:
+    """One weight for each row, in the type of X."""
     if weight.size != rows:
         raise ValueError(f"SoftmaxWithLoss: weights are {weight.shape}, for {rows} rows")
-    flat = weight.reshape(rows).astype(dtype, copy=False)
-    return flat, float(flat.sum())
+    return weight.reshape(rows).astype(like.dtype, copy=False)
+
+
+def _factor(scale: float, weights: Array | None, rows: int, average_by_batch_size: bool) -> float:
+    """What the sum of all losses is multiplied with."""
+    total = float(rows)
+    if weights is not None and not average_by_batch_size:
+        total = float(np.add.reduce(weights))
+    return scale / total if total > 0 else 0.0
+
+
+def _softmax_options(scale: float, order: str) -> None:
+    if scale < 0:
+        raise ValueError(f"SoftmaxWithLoss: scale={scale} is negative")
+    if text(order) != "NCHW":
+        raise ValueError(f"SoftmaxWithLoss: order={text(order)!r}, and there is none but 'NCHW'")
+
+
+def _distributions(label: Array, x: Array, shape: tuple[int, int]) -> Array:
+    """Labels that are probabilities, checked."""
+    if label.shape != x.shape:
+        raise ValueError(f"SoftmaxWithLoss: labels are {label.shape}, X is {x.shape}")
+    targets = label.reshape(shape)
+    mass = np.add.reduce(targets, axis=1)
+    if not np.allclose(mass, 1, rtol=0, atol=1e-4):
+        bad = mass[np.abs(mass - 1).argmax()]
+        raise ValueError(f"SoftmaxWithLoss: probabilities of a label sum to {bad}, not to 1")
+    return targets
 
 
 def _softmax_with_loss_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -150,6 +249,9 @@ def softmax_with_loss(
     label_prob: int = 0,
     scale: float = 1.0,
     axis: int = 1,
+    order: str = "NCHW",
+    average_by_batch_size: bool = False,
+    outs: Outs = None,
 ) -> tuple[Array, Array]:
     """Softmax, and the average cross entropy of what comes out. Caffe2: SoftmaxWithLoss.
 
@@ -162,38 +264,38 @@ def softmax_with_loss(
         label_prob: 1 if the labels are distributions.
         scale: A factor for the loss.
         axis: Where X is cut into a matrix if it has more dimensions.
+        order: "NCHW".
+        average_by_batch_size: Divide what is weighted by N, not by the sum of the weights.
 
     Raises:
         TypeError: X does not hold floating-point numbers, or the labels are no integers.
         ValueError: The shapes do not match, a label is out of range, the probabilities of a
-            label do not sum to 1, or `scale` is negative.
+            label do not sum to 1, `scale` is negative, or another order.
     """
     floats("SoftmaxWithLoss", x)
-    if scale < 0:
-        raise ValueError(f"SoftmaxWithLoss: scale={scale} is negative")
-    count, classes = matrix(x.shape, axis, "X")
-    rows = x.reshape(count, classes)
-    weights, total = _weights(weight, count, x.dtype)
+    _softmax_options(scale, order)
+    shape = matrix(x.shape, axis, "X")
+    count, classes = shape
+    softmax = result(outs[0] if outs else None, x.shape, x.dtype)
+    rows, made = x.reshape(shape), softmax.reshape(shape)
     if x.size:
-        rows = rows - rows.max(axis=1, keepdims=True)
-    softmax = np.exp(rows)
-    sums = softmax.sum(axis=1, keepdims=True)
-    softmax /= sums
-    logs = rows - np.log(sums)
+        np.subtract(rows, _LARGEST(rows, 1, None, None, True), made)
     if label_prob:
-        if label.shape != x.shape:
-            raise ValueError(f"SoftmaxWithLoss: labels are {label.shape}, X is {x.shape}")
-        targets = label.reshape(count, classes)
-        mass = targets.sum(axis=1)
-        if not np.allclose(mass, 1, rtol=0, atol=1e-4):
-            bad = mass[np.abs(mass - 1).argmax()]
-            raise ValueError(f"SoftmaxWithLoss: probabilities of a label sum to {bad}, not to 1")
-        losses = -(targets * logs).sum(axis=1)
+        targets = _distributions(label, x, shape)
+        picked = np.einsum("ij,ij->i", targets, made)
     else:
         labels = _labels("SoftmaxWithLoss", label, x.shape[: axis % x.ndim], classes)
-        losses = -logs[np.arange(count), labels]
-    loss = scale * float((losses * weights).sum()) / total if total > 0 else 0.0
-    return softmax.reshape(x.shape), np.array(loss, dtype=x.dtype)
+        picked = made.take(_places(labels, count, classes))
+    np.exp(made, made)
+    sums = _SUM(made, 1, None, None, True)
+    np.divide(made, sums, made)
+    losses = np.subtract(np.log(sums, sums).reshape(count), picked)
+    weights = None if weight is None else _weights(weight, count, x)
+    total = float(_SUM(losses) if weights is None else losses @ weights)
+    factor = _factor(scale, weights, count, average_by_batch_size)
+    loss = result(outs[1] if outs else None, (), x.dtype)
+    loss.fill(total * factor if factor else 0.0)
+    return softmax, loss
 
 
 @operator("SoftmaxWithLossGradient")
@@ -207,6 +309,8 @@ def softmax_with_loss_gradient(
     label_prob: int = 0,
     scale: float = 1.0,
     axis: int = 1,
+    average_by_batch_size: bool = False,
+    out: Array | None = None,
 ) -> Array:
     """The gradient of X from that of the loss. Caffe2: SoftmaxWithLossGradient.
 
@@ -221,17 +325,25 @@ def softmax_with_loss_gradient(
         weight, softmax, dloss = None, softmax_or_weight, dloss_or_softmax
     else:
         weight, softmax = softmax_or_weight, dloss_or_softmax
-    count, classes = matrix(x.shape, axis, "X")
-    weights, total = _weights(weight, count, x.dtype)
-    dx = np.array(softmax, dtype=x.dtype).reshape(count, classes)
+    shape = matrix(x.shape, axis, "X")
+    count, classes = shape
+    # All that is read is read before anything is written: `out` may be any of the inputs.
+    weights = None if weight is None else _weights(weight, count, x)
+    slope = number(dloss, "the gradient of the loss")
+    factor: Any = x.dtype.type(slope * _factor(scale, weights, count, average_by_batch_size))
+    if weights is not None:
+        factor = (weights * factor)[:, np.newaxis]
+    dx = result(out, x.shape, x.dtype)
+    made, chances = dx.reshape(shape), softmax.reshape(shape)
     if label_prob:
-        dx -= label.reshape(count, classes)
-    else:
-        labels = _labels("SoftmaxWithLoss", label, x.shape[: axis % x.ndim], classes)
-        dx[np.arange(count), labels] -= 1
-    factor = scale * number(dloss, "the gradient of the loss") / total if total > 0 else 0.0
-    dx *= np.multiply(weights, x.dtype.type(factor))[:, np.newaxis]
-    return dx.reshape(x.shape)
+        np.subtract(chances, label.reshape(shape), out=made)
+        made *= factor
+        return dx
+    labels = _labels("SoftmaxWithLoss", label, x.shape[: axis % x.ndim], classes)
+    np.multiply(chances, factor, out=made)
+    places = _places(labels, count, classes)
+    made.put(places, made.take(places) - (factor if weights is None else factor[:, 0]))
+    return dx
 
 
 @operator("MakeTwoClass", gradient=[emit("MakeTwoClassGradient", "GO0", "GI0")])
