@@ -1,7 +1,6 @@
-"""Rows by number: gathered from a tensor, scattered into one, or made of zeros and ones.
+"""Rows by number: gathered from a tensor, or made of zeros and ones.
 
-Numbers of rows are checked: one that a tensor does not have is an IndexError. The operators that
-Caffe2 has write over their input return the changed tensor; name the output after the input.
+Numbers of rows are checked: one that a tensor does not have is an IndexError.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import numpy as np
 
 from procession.operators.arrays import Array, number
 from procession.operators.registry import REQUIRED, STOPS, Context, Rules, emit, operator, sparse
+from procession.operators.rows import add_rows
 from procession.operators.shape import integers
 
 
@@ -36,7 +36,8 @@ def positions(indices: Array, length: int, *, wrap: bool = False) -> Array:
     return indices
 
 
-def _where(axis: int, shape: Sequence[int]) -> int:
+def which_axis(axis: int, shape: Sequence[int]) -> int:
+    """The number of a dimension, from the front, of what has that shape."""
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"axis={axis}, but the data is {tuple(shape)}")
     return axis % len(shape)
@@ -55,7 +56,7 @@ def _outer(data: Array, indices: Array, axis: int) -> tuple[Array, ...]:
 
 
 def _gather(data: Array, indices: Array, axis: int, match_outer: bool, wrap: bool) -> Array:
-    axis = _where(axis, data.shape)
+    axis = which_axis(axis, data.shape)
     indices = positions(indices, data.shape[axis], wrap=wrap)
     if match_outer:
         return np.asarray(data[_outer(data, indices, axis)])
@@ -93,7 +94,7 @@ def gather(
         IndexError: There is no such row.
         ValueError: The shapes do not fit `axis` and `match_outer`.
     """
-    wrap = bool(wrap_indices) or _where(axis, data.shape) == 0
+    wrap = bool(wrap_indices) or which_axis(axis, data.shape) == 0
     return _gather(data, indices, axis, bool(match_outer), wrap)
 
 
@@ -124,12 +125,16 @@ def batch_gather_gradient(
 
     Caffe2: BatchGatherGradient.
     """
-    axis = _where(axis, data.shape)
+    axis = which_axis(axis, data.shape)
     gradient = np.zeros(data.shape, dy.dtype)
     if match_outer:
         np.add.at(gradient, _outer(data, indices, axis), dy)
     else:
         flat = dy.reshape((*data.shape[:axis], indices.size, *data.shape[axis + 1 :]))
+        if not axis:
+            # Counted from the end, a row has a second number.
+            add_rows(gradient, np.remainder(indices.reshape(-1), data.shape[0]), flat)
+            return gradient
         where: Any = (slice(None),) * axis + (indices.reshape(-1),)
         np.add.at(gradient, where, flat)
     return gradient
@@ -184,102 +189,6 @@ def lengths_gather(items: Array, lengths: Array, indices: Array) -> Array:
     each = lengths.astype(np.int64)
     starts = np.cumsum(each) - each
     return np.take(items, _ranges(starts[chosen], each[chosen]), axis=0)
-
-
-def _target(x: Array, out: Array | None, *others: Array) -> tuple[Array, tuple[Array, ...]]:
-    """A copy of X to change, in `out` if there is one, and what else must stay as it is."""
-    if out is None:
-        return np.array(x, order="C"), others
-    kept = tuple(each.copy() if np.may_share_memory(each, out) else each for each in others)
-    np.copyto(out, x)
-    return out, kept
-
-
-@operator("ScatterAssign")
-def scatter_assign(
-    data: Array, indices: Array, slices: Array, *, out: Array | None = None
-) -> Array:
-    """The data with rows replaced: row `indices[i]` by slice i. Caffe2: ScatterAssign.
-
-    Where an index occurs more than once, the last slice counts.
-
-    Raises:
-        IndexError: There is no such row.
-        ValueError: A slice has not the shape of a row.
-    """
-    wanted = indices.shape + data.shape[1:]
-    if slices.shape != wanted:
-        raise ValueError(f"ScatterAssign: the slices are {slices.shape}, and should be {wanted}")
-    chosen = positions(indices, data.shape[0])
-    out, (chosen, slices) = _target(data, out, chosen, slices)
-    out[chosen] = slices
-    return out
-
-
-@operator("ScatterWeightedSum")
-def scatter_weighted_sum(
-    x: Array,
-    weight: Array,
-    indices: Array,
-    first: Array,
-    first_weight: Array,
-    *others: Array,
-) -> Array:
-    """X with weighted slices added to rows of it. Caffe2: ScatterWeightedSum.
-
-    The inputs are X, its weight, the indices, and any number of pairs of slices and their
-    weight. Row `indices[i]` becomes the row times the weight of X, plus slice i of every pair
-    times its weight; where an index occurs more than once, so does all of this.
-
-    Raises:
-        IndexError: There is no such row.
-        ValueError: Slices have another shape than the rows, or lack their weight.
-    """
-    if len(others) % 2:
-        raise ValueError("ScatterWeightedSum: the last slices have no weight")
-    result = np.array(x, order="C")
-    chosen = positions(indices, x.shape[0]).reshape(-1)
-    own = number(weight, "weight 0")
-    if own != 1:
-        np.multiply.at(result, chosen, x.dtype.type(own))
-    terms = (first, first_weight, *others)
-    for which, (slices, factor) in enumerate(zip(terms[::2], terms[1::2], strict=True), 1):
-        if slices.size != chosen.size * int(np.prod(x.shape[1:], dtype=np.int64)):
-            raise ValueError(
-                f"ScatterWeightedSum: slices {which} are {slices.shape}, for {chosen.size} rows "
-                f"of X {x.shape}"
-            )
-        scaled = slices * x.dtype.type(number(factor, f"weight {which}"))
-        np.add.at(result, chosen, scaled.reshape((chosen.size, *x.shape[1:])).astype(x.dtype))
-    return result
-
-
-@operator("Scatter")
-def scatter(data: Array, indices: Array, updates: Array, *, axis: int = 1) -> Array:
-    """The data with single elements replaced by those of the updates. Caffe2: Scatter.
-
-    Along `axis` an element goes where the indices say, in all other dimensions it stays where
-    it is in the updates.
-
-    Raises:
-        IndexError: An index is out of bounds.
-        ValueError: The shapes do not fit.
-    """
-    axis = _where(axis, data.shape)
-    fits = indices.ndim == data.ndim and all(
-        each == axis or one <= other
-        for each, (one, other) in enumerate(zip(indices.shape, data.shape, strict=True))
-    )
-    if indices.shape != updates.shape or not fits:
-        raise ValueError(
-            f"Scatter: the indices {indices.shape}, the updates {updates.shape} and the data "
-            f"{data.shape} do not fit together"
-        )
-    grids: list[Array] = list(np.indices(indices.shape, sparse=True))
-    grids[axis] = positions(indices, data.shape[axis])
-    result = np.array(data, order="C")
-    result[tuple(grids)] = updates
-    return result
 
 
 @operator("SparseToDense", gradient=[emit("Gather", "GO0 I0", "GI1", axis=0)])

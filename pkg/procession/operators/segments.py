@@ -1,11 +1,12 @@
 """Segments reduced: sums, averages and maxima of rows that belong together.
 
-Which rows do is told by lengths or by segment ids: see `lengths`. The operators whose names begin
-with Sparse reduce rows that are gathered from the data.
+Which rows do is told by lengths or by segment ids: see `lengths`. `sparse_segments` has the
+operators that gather the rows first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 from procession.operators.arrays import Array, floats
 from procession.operators.indexing import positions
 from procession.operators.lengths import checked_lengths
-from procession.operators.registry import Rule, Rules, emit, operator, sparse
+from procession.operators.registry import Rules, emit, operator
+from procession.operators.rows import add_rows
 
 
-def _sorted_ids(ids: Array, rows: int) -> Array:
+def sorted_ids(ids: Array, rows: int) -> Array:
     """The lengths of the segments that sorted ids without gaps tell."""
     if ids.shape != (rows,):
         raise ValueError(f"segment ids {ids.shape} for {rows} rows")
@@ -26,23 +28,46 @@ def _sorted_ids(ids: Array, rows: int) -> Array:
     return np.bincount(ids) if rows else np.zeros(0, np.int64)
 
 
-def _over(reduce: np.ufunc, data: Array, lengths: Array) -> Array:
+def reduced(reduce: np.ufunc, data: Array, lengths: Array, out: Array | None = None) -> Array:
     """One row for each segment; zeros for an empty one."""
-    result = np.zeros((lengths.size, *data.shape[1:]), data.dtype)
+    total = np.empty((lengths.size, *data.shape[1:]), data.dtype) if out is None else out
+    if not total.size:
+        return total
+    if reduce is np.add and (even := _even(data, lengths)):
+        _sum_even(data, even, np.ones((1, even), data.dtype), total)
+        return total
+    starts = np.cumsum(lengths) - lengths
     full = lengths > 0
+    if full.all():
+        return np.asarray(reduce.reduceat(data, starts, axis=0, dtype=data.dtype, out=total))
+    total.fill(0)
     if full.any():
-        starts = (np.cumsum(lengths) - lengths)[full]
-        result[full] = reduce.reduceat(data, starts, axis=0, dtype=data.dtype)
-    return result
+        total[full] = reduce.reduceat(data, starts[full], axis=0, dtype=data.dtype)
+    return total
 
 
-def _share(counts: Array, like: Array) -> Array:
+def _even(data: Array, lengths: Array) -> int:
+    """The length of all segments, if it is one and the same and a product can sum them up."""
+    if data.dtype.char not in "fd" or not lengths.size or not data.size:
+        return 0
+    first = int(lengths[0])
+    return first if first and (lengths == first).all() else 0
+
+
+def _sum_even(data: Array, length: int, weights: Array, out: Array) -> None:
+    """The sums of segments of one length, as products with (segments or 1, length) weights."""
+    cut = data.reshape(out.shape[0], length, math.prod(data.shape[1:]))
+    np.matmul(weights[:, np.newaxis], cut, out=out.reshape(out.shape[0], 1, cut.shape[2]))
+
+
+def share(counts: Array, like: Array) -> Array:
     """1 / count, shaped to scale rows; 1 for an empty segment."""
     scale = 1 / np.maximum(counts, 1).astype(like.dtype)
     return scale.astype(like.dtype).reshape((-1,) + (1,) * (like.ndim - 1))
 
 
-def _weighed(data: Array, weights: Array) -> Array:
+def weighed(data: Array, weights: Array) -> Array:
+    """Each row times its weight."""
     if weights.shape != data.shape[:1]:
         raise ValueError(f"weights {weights.shape} for data {data.shape}: one for each row")
     return data * weights.reshape((-1,) + (1,) * (data.ndim - 1))
@@ -57,7 +82,7 @@ def sorted_segment_sum(data: Array, segment_ids: Array) -> Array:
     Raises:
         ValueError: The ids are not like that.
     """
-    return _over(np.add, data, _sorted_ids(segment_ids, data.shape[0]))
+    return reduced(np.add, data, sorted_ids(segment_ids, data.shape[0]))
 
 
 @operator("SortedSegmentSumGradient")
@@ -77,8 +102,8 @@ def sorted_segment_mean(data: Array, segment_ids: Array) -> Array:
         ValueError: The ids are not like that.
     """
     floats("SortedSegmentMean", data)
-    lengths = _sorted_ids(segment_ids, data.shape[0])
-    return _over(np.add, data, lengths) * _share(lengths, data)
+    lengths = sorted_ids(segment_ids, data.shape[0])
+    return reduced(np.add, data, lengths) * share(lengths, data)
 
 
 @operator("SortedSegmentMeanGradient")
@@ -88,7 +113,7 @@ def sorted_segment_mean_gradient(dy: Array, segment_ids: Array) -> Array:
     Caffe2: SortedSegmentMeanGradient.
     """
     counts = np.bincount(segment_ids, minlength=dy.shape[0])
-    return np.take(dy * _share(counts, dy), segment_ids, axis=0)
+    return np.take(dy * share(counts, dy), segment_ids, axis=0)
 
 
 def _unsorted(data: Array, ids: Array, num_segments: int) -> Array:
@@ -98,7 +123,7 @@ def _unsorted(data: Array, ids: Array, num_segments: int) -> Array:
     if count < 0:
         count = int(ids.max()) + 1 if ids.size else 0
     result = np.zeros((count, *data.shape[1:]), data.dtype)
-    np.add.at(result, positions(ids, count), data)
+    add_rows(result, positions(ids, count), data)
     return result
 
 
@@ -133,7 +158,7 @@ def unsorted_segment_mean(data: Array, segment_ids: Array, *, num_segments: int 
     """
     floats("UnsortedSegmentMean", data)
     total = _unsorted(data, segment_ids, num_segments)
-    return total * _share(np.bincount(segment_ids, minlength=total.shape[0]), data)
+    return total * share(np.bincount(segment_ids, minlength=total.shape[0]), data)
 
 
 @operator("UnsortedSegmentMeanGradient")
@@ -143,7 +168,7 @@ def unsorted_segment_mean_gradient(dy: Array, segment_ids: Array) -> Array:
     Caffe2: UnsortedSegmentMeanGradient.
     """
     counts = np.bincount(segment_ids, minlength=dy.shape[0])
-    return np.take(dy * _share(counts, dy), segment_ids, axis=0)
+    return np.take(dy * share(counts, dy), segment_ids, axis=0)
 
 
 @operator("LengthsSum", gradient=[emit("LengthsIndicesInGradientSumGradient", "GO0 I1 I0", "GI0")])
@@ -153,7 +178,7 @@ def lengths_sum(data: Array, lengths: Array) -> Array:
     Raises:
         ValueError: The lengths do not add up to the number of rows.
     """
-    return _over(np.add, data, checked_lengths(lengths, data.shape[0]))
+    return reduced(np.add, data, checked_lengths(lengths, data.shape[0]))
 
 
 @operator("LengthsIndicesInGradientSumGradient")
@@ -179,7 +204,7 @@ def lengths_mean(data: Array, lengths: Array) -> Array:
     """
     floats("LengthsMean", data)
     each = checked_lengths(lengths, data.shape[0])
-    return _over(np.add, data, each) * _share(each, data)
+    return reduced(np.add, data, each) * share(each, data)
 
 
 @operator("LengthsIndicesInGradientMeanGradient")
@@ -188,7 +213,7 @@ def lengths_mean_gradient(dy: Array, lengths: Array, data: Array) -> Array:
 
     Caffe2: LengthsIndicesInGradientMeanGradient.
     """
-    return np.repeat(dy * _share(lengths, dy), lengths, axis=0)
+    return np.repeat(dy * share(lengths, dy), lengths, axis=0)
 
 
 @operator(
@@ -201,7 +226,7 @@ def lengths_max(data: Array, lengths: Array) -> Array:
     Raises:
         ValueError: The lengths do not add up to the number of rows.
     """
-    return _over(np.maximum, data, checked_lengths(lengths, data.shape[0]))
+    return reduced(np.maximum, data, checked_lengths(lengths, data.shape[0]))
 
 
 @operator("LengthsMaxWithMainInputAndForwardOutputGradient")
@@ -234,7 +259,7 @@ def lengths_weighted_sum(
         ValueError: The lengths do not add up to the number of rows, or there is not one weight
             for each.
     """
-    return _over(np.add, _weighed(data, weights), checked_lengths(lengths, data.shape[0]))
+    return reduced(np.add, weighed(data, weights), checked_lengths(lengths, data.shape[0]))
 
 
 @operator("LengthsWeightedSumGradient")
@@ -243,7 +268,7 @@ def lengths_weighted_sum_gradient(weights: Array, dy: Array, lengths: Array) -> 
 
     Caffe2: LengthsWeightedSumGradient.
     """
-    return _weighed(np.repeat(dy, lengths, axis=0), weights)
+    return weighed(np.repeat(dy, lengths, axis=0), weights)
 
 
 @operator("LengthsWeightsGradient")
@@ -251,131 +276,6 @@ def lengths_weights_gradient(dy: Array, data: Array, lengths: Array) -> Array:
     """The gradient of the weights: that of their segment times their row, summed up."""
     product = np.repeat(dy, lengths, axis=0) * data
     return np.asarray(product.reshape(data.shape[0], -1).sum(axis=1, dtype=dy.dtype))
-
-
-def _rows(data: Array, indices: Array) -> Array:
-    return np.take(data, positions(indices, data.shape[0]).reshape(-1), axis=0)
-
-
-def _sparse_rules(gradient: str, inputs: str, indices: str) -> list[Rule]:
-    """The gradient of the data: one row for each of `indices`, made by the operator `gradient`."""
-    return [emit(gradient, inputs, "GI0_values"), sparse(indices, "GI0_values", "GI0")]
-
-
-@operator(
-    "SparseLengthsSum",
-    gradient=_sparse_rules("SparseLengthsIndicesInGradientSumGradient", "GO0 I2 I1", "I1"),
-)
-def sparse_lengths_sum(data: Array, indices: Array, lengths: Array) -> Array:
-    """Gather, then LengthsSum: the sums of chosen rows. Caffe2: SparseLengthsSum.
-
-    Raises:
-        IndexError: There is no such row.
-        ValueError: The lengths do not add up to the number of indices.
-    """
-    rows = _rows(data, indices)
-    return _over(np.add, rows, checked_lengths(lengths, rows.shape[0]))
-
-
-@operator("SparseLengthsIndicesInGradientSumGradient")
-def sparse_lengths_sum_gradient(dy: Array, lengths: Array, indices: Array) -> Array:
-    """The gradients of the chosen rows: those of their segments.
-
-    Caffe2: SparseLengthsIndicesInGradientSumGradient.
-    """
-    return np.repeat(dy, lengths, axis=0)
-
-
-@operator(
-    "SparseLengthsMean",
-    gradient=_sparse_rules("SparseLengthsIndicesInGradientMeanGradient", "GO0 I2 I1", "I1"),
-)
-def sparse_lengths_mean(data: Array, indices: Array, lengths: Array) -> Array:
-    """Gather, then LengthsMean: the averages of chosen rows. Caffe2: SparseLengthsMean.
-
-    Errors as for SparseLengthsSum.
-
-    Raises:
-        TypeError: The data does not hold floating-point numbers.
-    """
-    floats("SparseLengthsMean", data)
-    rows = _rows(data, indices)
-    each = checked_lengths(lengths, rows.shape[0])
-    return _over(np.add, rows, each) * _share(each, data)
-
-
-@operator("SparseLengthsIndicesInGradientMeanGradient")
-def sparse_lengths_mean_gradient(dy: Array, lengths: Array, indices: Array) -> Array:
-    """The gradients of the chosen rows: their shares of those of their segments.
-
-    Caffe2: SparseLengthsIndicesInGradientMeanGradient.
-    """
-    return np.repeat(dy * _share(lengths, dy), lengths, axis=0)
-
-
-@operator(
-    "SparseLengthsWeightedSum",
-    gradient=_sparse_rules(
-        "SparseLengthsIndicesInGradientWeightedSumGradient", "I1 GO0 I3 I2", "I2"
-    ),
-)
-def sparse_lengths_weighted_sum(
-    data: Array, weights: Array, indices: Array, lengths: Array
-) -> Array:
-    """Gather, then LengthsWeightedSum: the weighted sums of chosen rows.
-
-    Caffe2: SparseLengthsWeightedSum. Errors as for SparseLengthsSum.
-    """
-    rows = _weighed(_rows(data, indices), weights)
-    return _over(np.add, rows, checked_lengths(lengths, rows.shape[0]))
-
-
-@operator("SparseLengthsIndicesInGradientWeightedSumGradient")
-def sparse_lengths_weighted_sum_gradient(
-    weights: Array, dy: Array, lengths: Array, indices: Array
-) -> Array:
-    """The gradients of the chosen rows: those of their segments, times their weight.
-
-    Caffe2: SparseLengthsIndicesInGradientWeightedSumGradient.
-    """
-    return _weighed(np.repeat(dy, lengths, axis=0), weights)
-
-
-@operator(
-    "SparseSortedSegmentSum", gradient=_sparse_rules("SortedSegmentSumGradient", "GO0 I2", "I1")
-)
-def sparse_sorted_segment_sum(data: Array, indices: Array, segment_ids: Array) -> Array:
-    """Gather, then SortedSegmentSum. Caffe2: SparseSortedSegmentSum."""
-    return sorted_segment_sum(_rows(data, indices), segment_ids)
-
-
-@operator(
-    "SparseSortedSegmentMean", gradient=_sparse_rules("SortedSegmentMeanGradient", "GO0 I2", "I1")
-)
-def sparse_sorted_segment_mean(data: Array, indices: Array, segment_ids: Array) -> Array:
-    """Gather, then SortedSegmentMean. Caffe2: SparseSortedSegmentMean."""
-    return sorted_segment_mean(_rows(data, indices), segment_ids)
-
-
-@operator(
-    "SparseUnsortedSegmentSum", gradient=_sparse_rules("UnsortedSegmentSumGradient", "GO0 I2", "I1")
-)
-def sparse_unsorted_segment_sum(
-    data: Array, indices: Array, segment_ids: Array, *, num_segments: int = -1
-) -> Array:
-    """Gather, then UnsortedSegmentSum. Caffe2: SparseUnsortedSegmentSum."""
-    return unsorted_segment_sum(_rows(data, indices), segment_ids, num_segments=num_segments)
-
-
-@operator(
-    "SparseUnsortedSegmentMean",
-    gradient=_sparse_rules("UnsortedSegmentMeanGradient", "GO0 I2", "I1"),
-)
-def sparse_unsorted_segment_mean(
-    data: Array, indices: Array, segment_ids: Array, *, num_segments: int = -1
-) -> Array:
-    """Gather, then UnsortedSegmentMean. Caffe2: SparseUnsortedSegmentMean."""
-    return unsorted_segment_mean(_rows(data, indices), segment_ids, num_segments=num_segments)
 
 
 @operator("LengthsTile", gradient=[emit("LengthsSum", "GO0 I1", "GI0")])

@@ -42,6 +42,12 @@ def alias_(x: Any, *, out: Array | None = None) -> Any:
     return copy_(x, out=out)
 
 
+@operator("NegateGradient", gradient=[emit("Negative", "GO0", "GI0")])
+def negate_gradient(x: Any, *, out: Array | None = None) -> Any:
+    """A copy of X, whose gradient is negated on its way back. Caffe2: NegateGradient."""
+    return copy_(x, out=out)
+
+
 @operator("CopyFromCPUInput")
 def copy_from_cpu_input(x: Any, *, out: Array | None = None) -> Any:
     """A copy of any blob. Caffe2: CopyFromCPUInput."""
