@@ -176,14 +176,6 @@ NUMERIC: dict[str, list[Sample]] = {
     "LogitGradient": [of(shares(2, 3), f32(2, 3)), of(f32(2, 3), f32(2, 3), eps=0.2)],
     "LpNorm": [*unary(), *unary(p=1, average=True)],
     "LpNormGradient": [of(f32(2, 3), f32(1)), of(f32(2, 3), f32(1), p=1, average=True)],
-    "Conv": [
-        of(f32(2, 2, 4, 3), f32(4, 2, 3, 2), f32(4), kernels=[3, 2], pad=1, stride=2),
-        of(f32(1, 4, 3, 2), f32(3, 2, 2, 2), order="NHWC", kernel=2),
-    ],
-    "ConvGradient": [
-        of(f32(1, 2, 3, 3), f32(4, 2, 2, 2), f32(1, 4, 2, 2), kernel=2, n_outputs=3),
-        of(f32(1, 2, 3, 3), f32(4, 2, 2, 2), f32(1, 4, 2, 2), kernel=2, no_bias=1, n_outputs=2),
-    ],
     "LSTMUnit": [of(*LSTM, n_outputs=2), of(*LSTM[:3], LSTM[4], n_outputs=2, sequence_lengths=0)],
     "LSTMUnitGradient": [of(*LSTM, *[f32(1, 3, 2) for _ in range(4)], n_outputs=3)],
     "LRN": [

@@ -6,6 +6,7 @@ shape and type of the result.
 
 import numpy as np
 from tests.operators.array_samples import ARRAYS
+from tests.operators.collective_samples import COLLECTIVE
 from tests.operators.make import (
     Sample,
     binary,
@@ -23,6 +24,9 @@ from tests.operators.make import (
     unary,
 )
 from tests.operators.numeric_samples import NUMERIC
+from tests.operators.optimizer_samples import OPTIMIZERS
+from tests.operators.train_samples import TRAIN
+from tests.operators.window_samples import WINDOWS
 
 LABELS = ints(0, 2)
 WEIGHTS = np.array([1.0, 3.0], np.float32)
@@ -83,7 +87,6 @@ SAMPLES: dict[str, list[Sample]] = {
     "LabelCrossEntropyGradient": [of(ROWS, LABELS, f32(2))],
     "LeakyRelu": unary(alpha=0.3),
     "LeakyReluGradient": [of(f32(2, 3), f32(2, 3), alpha=0.3)],
-    "LearningRate": [of(ints(3), base_lr=-0.1, policy="exp", gamma=0.5)],
     "Log": unary(positive),
     "MSRAFill": fills(),
     "MatMul": [
@@ -93,8 +96,6 @@ SAMPLES: dict[str, list[Sample]] = {
         of(f32(2, 3, 4), f32(4, 5), axis_a=2),
         of(f32(2, 3), f32(3, 4), f32(2, 2, 2)),
     ],
-    "MomentumSGD": [of(f32(3), f32(3), f32(1), momentum=0.9), of(f32(), f32(), f32(), nesterov=1)],
-    "MomentumSGDUpdate": [of(f32(3), f32(3), f32(1), f32(3), momentum=0.9, nesterov=1)],
     "Mul": binary(),
     "MulGradient": [of(f32(2, 3), f32(2, 3), f32(3)), of(f32(), f32(), f32())],
     "NE": comparison(),
@@ -167,4 +168,8 @@ SAMPLES: dict[str, list[Sample]] = {
     "Xor": logical(),
     **NUMERIC,
     **ARRAYS,
+    **COLLECTIVE,
+    **OPTIMIZERS,
+    **TRAIN,
+    **WINDOWS,
 }

@@ -12,6 +12,7 @@ from procession.operators.cursor import TreeCursor
 from procession.operators.handles import AtomicBool, Counter, Mutex, Timer
 from procession.operators.queue import BlobsQueue
 from procession.operators.registry import WRITTEN
+from procession.operators.world import World
 from procession.runtime.workspace import Workspace
 from procession.testing.gradcheck import KernelContext
 
@@ -24,6 +25,8 @@ CASES = [
 
 # These run nets, or are about the scopes that nets run in: they mean nothing on their own.
 CONTROL = {"CreateScope", "Do", "HasScope", "If", "While"}
+# So do messages, which somebody else has to send, or receive.
+CONTROL |= {"SendTensor", "ReceiveTensor"}
 # These always fail, so there is nothing to be sampled.
 FAILING = {"Fail", "ThrowException"}
 CLOCKS = {"TimerGet", "TimerGetAndEnd", "WallClockTime"}
@@ -46,6 +49,11 @@ IN_PLACE = cases(
         "out" in REGISTRY[name].requests and all(isinstance(x, np.ndarray) for x in sample.inputs)
     )
 )
+IN_PLACES = cases(
+    lambda name, sample: (
+        "outs" in REGISTRY[name].requests and all(isinstance(x, np.ndarray) for x in sample.inputs)
+    )
+)
 FLOATS = cases(
     lambda name, sample: name not in OWN_TYPE and any(is_float(x) for x in sample.inputs)
 )
@@ -64,11 +72,15 @@ def call(name, inputs, sample, **requests):
         read = tuple(f"in{index}" for index in range(len(inputs)))
         written = tuple(f"out{index}" for index in range(count))
         requests["context"] = KernelContext(read, written)
+        if name == "DestroyCommonWorld":
+            requests["context"] = KernelContext(read, read)
         if name in ("Free", "GetAllBlobNames"):
             workspace = Workspace()
             for blob, x in zip(read, inputs, strict=True):
                 workspace.feed_blob(blob, x)
             requests["context"] = KernelContext(read, read or written, workspace)
+    if "outs" in definition.requests and sample.n_outputs is not None:
+        requests.setdefault("outs", (None,) * sample.n_outputs)
     return definition.kernel(*inputs, **arguments, **requests)
 
 
@@ -89,7 +101,7 @@ def frozen(inputs):
 
 
 def same(actual, expected):
-    if isinstance(expected, HANDLES):
+    if isinstance(expected, (*HANDLES, World)):
         assert repr(actual) == repr(expected)
     elif isinstance(expected, (np.ndarray, np.generic)):
         assert actual.dtype == expected.dtype
@@ -226,6 +238,65 @@ def test_out_may_be_an_input(name, sample):
             inputs = frozen(sample.inputs)
             inputs[index] = x.copy()
             same(call(name, inputs, sample, out=inputs[index]), expected)
+
+
+def given_outs(name, inputs, sample, outs):
+    """The results, checked: each is one's own of `outs`, or has nothing to do with any array."""
+    made = call(name, inputs, sample, outs=outs)
+    assert type(made) is tuple
+    for index, result in enumerate(made):
+        if outs[index] is None or result is not outs[index]:
+            for other in (*inputs, *outs, *made[:index]):
+                assert other is None or not np.may_share_memory(result, other)
+    return made
+
+
+@pytest.mark.parametrize(("name", "sample"), IN_PLACES)
+def test_outs_are_used_and_right(name, sample):
+    expected = call(name, sample.inputs, sample)
+    count = len(expected)
+    used = [False] * count
+    # All of them, none, and all but one.
+    for missing in [(), range(count), *((index,) for index in range(count))]:
+        outs = tuple(
+            None if index in missing else np.full(each.shape, 17, each.dtype)
+            for index, each in enumerate(expected)
+        )
+        made = given_outs(name, frozen(sample.inputs), sample, outs)
+        assert len(made) == count
+        for index in range(count):
+            same(made[index], expected[index])
+            used[index] |= made[index] is outs[index] is not None
+    assert any(used)
+
+
+@pytest.mark.parametrize(("name", "sample"), IN_PLACES)
+def test_outs_may_be_the_inputs_that_are_declared(name, sample):
+    expected = call(name, sample.inputs, sample)
+    pairs = [
+        (read, written)
+        for read, written in sorted(REGISTRY[name].in_place)
+        if read < len(sample.inputs)
+        and written < len(expected)
+        and sample.inputs[read].shape == expected[written].shape
+        and sample.inputs[read].dtype == expected[written].dtype
+    ]
+    for chosen in [pairs, *([pair] for pair in pairs)]:
+        inputs = frozen(sample.inputs)
+        outs = [np.full(each.shape, 17, each.dtype) for each in expected]
+        reads, writes = set(), set()
+        for read, written in chosen:
+            if read not in reads and written not in writes:
+                reads.add(read)
+                writes.add(written)
+                outs[written] = sample.inputs[read].copy()
+                # What a kernel reads is a view that cannot be written to.
+                inputs[read] = outs[written].view()
+                inputs[read].flags.writeable = False
+        for actual, wanted in zip(
+            call(name, inputs, sample, outs=tuple(outs)), expected, strict=True
+        ):
+            same(actual, wanted)
 
 
 @pytest.mark.parametrize(("name", "sample"), FLOATS)

@@ -5,7 +5,10 @@ import pytest
 from tests.operators.array_gradients import ARRAY_GRADIENTS
 from tests.operators.numeric_gradients import NUMERIC_GRADIENTS
 from tests.operators.samples import SAMPLES, f32, ints, positive, probabilities
+from tests.operators.train_gradients import TRAIN_GRADIENTS
+from tests.operators.window_gradients import WINDOW_GRADIENTS
 
+from procession import LocalSession, Net
 from procession.operators import REGISTRY
 from procession.operators.python import Tensor
 from procession.testing.gradcheck import check_gradient
@@ -113,6 +116,8 @@ TABLE = [
     ("WeightedSum", [f32(3), f32(1), f32(3), f32()], {}),
     *NUMERIC_GRADIENTS,
     *ARRAY_GRADIENTS,
+    *TRAIN_GRADIENTS,
+    *WINDOW_GRADIENTS,
 ]
 
 
@@ -133,8 +138,20 @@ def test_table_has_every_differentiable_operator():
         for sample in SAMPLES.get(name, ())
         if definition.rules(len(sample.inputs), sample.arguments, sample.n_outputs)
     }
-    # The zeros of ZeroGradient are float32, as those that one starts from are.
-    assert differentiable - {"ZeroGradient"} <= {name for name, _, _ in TABLE}
+    # The zeros of ZeroGradient are float32, as those that one starts from are; and what
+    # NegateGradient hands back is no derivative.
+    assert differentiable - {"NegateGradient", "ZeroGradient"} <= {name for name, _, _ in TABLE}
+
+
+def test_a_gradient_is_negated_on_its_way_back():
+    net = Net("adversary")
+    loss = net.SumSqrElements(net.NegateGradient("x"))
+    gradients = net.AddGradientOperators([loss])
+    with LocalSession() as session:
+        session.workspace().feed_blob("x", np.float32([1, -2]))
+        session.run(net)
+        dx = session.workspace().fetch_blob(str(gradients["x"]))
+    np.testing.assert_array_equal(dx, [-2, 4])
 
 
 @pytest.mark.parametrize(
