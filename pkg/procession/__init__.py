@@ -11,6 +11,7 @@ General layout, in the order in which data passes through:
     blobs/      where the bytes live: heap or shared memory, and who still looks at them
     errors.py   every exception, as a tree
     data/       readers, queues, datasets, pipes: they stand on the names below; imported on demand
+    train/      models, layers, optimizers, regularizers: they stand on the names below, too
     testing/    the gradient check, the session contract, the leak check: for us and for you
     core.py     Caffe2's `core`: the same names under one roof
     caffe2/     Caffe2's modules under Caffe2's names, for its scripts; imported on demand
@@ -24,6 +25,8 @@ from procession.errors import (
     BlobIsolationError,
     BlobNotFoundError,
     BrokenPoolError,
+    CollectiveError,
+    CollectiveTimeoutError,
     ContextError,
     DataTypeError,
     DeviceError,
@@ -58,6 +61,7 @@ from procession.errors import (
 from procession.graph import control, printing, schema
 from procession.graph.blob import BlobReference
 from procession.graph.builder import NetBuilder
+from procession.graph.iteration import count_runs
 from procession.graph.job import Job
 from procession.graph.net import Net
 from procession.graph.ops import ops
@@ -89,6 +93,8 @@ __all__ = [
     "BlobReference",
     "BrokenPoolError",
     "Cluster",
+    "CollectiveError",
+    "CollectiveTimeoutError",
     "CompiledRunnable",
     "ContextError",
     "DataTypeError",
@@ -141,6 +147,7 @@ __all__ = [
     "__version__",
     "control",
     "core",
+    "count_runs",
     "execution_step",
     "final_output",
     "infer_shapes_and_types",

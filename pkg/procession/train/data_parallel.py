@@ -1,0 +1,248 @@
+"""One model on several nodes: each steps on a batch of its own, and all stay equal, bit for bit.
+
+training = data_parallel(build, ["n1", "n2"], optimize, read=read, metrics=["loss"])
+session.run(training.init)
+session.run(training.step)
+
+The nodes meet in a common world. Each goes forward and back on its part of the batch; gradients
+become their mean over the nodes (`gradient_reduction`); and all make the same update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from procession import (
+    BlobReference,
+    GraphError,
+    Node,
+    Task,
+    TaskGroup,
+    TaskOutput,
+    WorkspaceType,
+    infer_shapes_and_types,
+)
+from procession.core import EmptyNameScope
+from procession.train.gradient_reduction import World, reduce_gradients
+from procession.train.model import ModelHelper
+from procession.train.replica import Replica, made_by
+
+BUCKET_BYTES = 1 << 20
+"""How large buckets may become unless that is said."""
+
+
+@dataclass(frozen=True)
+class DataParallel:
+    """What `data_parallel` makes: what to run, and what that is made of."""
+
+    nodes: tuple[str, ...]
+    """The nodes; the place of a node is its rank."""
+    models: tuple[ModelHelper, ...]
+    """The model of each, by rank."""
+    init: TaskGroup
+    """Makes the common world, fills the parameters, and gives those of rank 0 to all."""
+    step: TaskGroup
+    """Some steps of training."""
+    sync: TaskGroup
+    """Gives rank 0's state to all: for when that was loaded from a file."""
+    metrics: Mapping[str, tuple[TaskOutput, ...]]
+    """Metric -> its mean over the steps of the latest run, by rank."""
+    stopped: TaskOutput | None
+    """Whether the latest run ended early; None if nothing was to stop it."""
+
+    @property
+    def model(self) -> ModelHelper:
+        """The model of rank 0: to be saved and loaded, and to share parameters with others."""
+        return self.models[0]
+
+    def mean(self, metric: str) -> float:
+        """The mean of a metric over the nodes, and over the steps of the latest run.
+
+        Raises:
+            KeyError: It is not among `metrics`.
+            OutputNotReadyError: `step` has not been run.
+        """
+        return float(np.mean([np.mean(output.fetch()) for output in self.metrics[metric]]))
+
+
+def data_parallel(
+    build: Callable[[ModelHelper], Any],
+    nodes: Iterable[str | Node],
+    optimize: Callable[[ModelHelper], Any],
+    *,
+    name: str = "data_parallel",
+    read: Callable[[ModelHelper, int, int], Any] | None = None,
+    steps: int = 1,
+    metrics: Iterable[str | BlobReference] = (),
+    stop: str | BlobReference | None = None,
+    bucket_bytes: int = BUCKET_BYTES,
+    arg_scope: Mapping[str, Any] | None = None,
+    timeout_sec: float = 30.0,
+) -> DataParallel:
+    """Task groups that train one model on several nodes.
+
+    The functions are called for each node, in the order `read`, `build`, `optimize`, with a model
+    that is this node's own. Each time they have to do the same. Blobs are called the same on all
+    nodes, which do not see each other's: run this in a `ProcessSession`, or in a
+    `LocalSession(isolate=True)`. On one node there is no common world, and nothing is reduced.
+
+    Gradients become their mean over the nodes. So with losses that are means over a batch, and
+    batches of one length on all nodes, a step is that of one node on the joined batch, to rounding.
+
+    Computed parameters, such as running means, are the node's own within a run of `step`; its end
+    makes them their mean over the nodes.
+
+    Args:
+        build: Adds the forward pass, and returns the loss, or a list of losses.
+        nodes: The nodes, by rank.
+        optimize: Has an optimizer update the model: `lambda model: build_adam(model, 0.01)`. The
+            gradients are reduced before.
+        name: What models, tasks and the common world are called.
+        read: Adds to `model.net` what makes a batch, given the model, the node's shard of the data,
+            and how many shards there are. What it keeps from step to step is the node's own. Left
+            out, batches are fed.
+        steps: How many steps a run of `step` takes.
+        metrics: Blobs of one number each that the models make in a step.
+        stop: A blob of one element of the models: once it is true on any node, the run ends on all
+            of them behind that step. The next run begins as ever.
+        bucket_bytes: How many bytes of gradients are reduced at once; a larger one goes alone.
+        arg_scope: Of the models; see `ModelHelper`.
+        timeout_sec: How long a node waits for the others in a step.
+
+    Raises:
+        GraphError: No nodes, or one of them twice; a model without a loss, or with gradients
+            already, or with other parameters than that of the first node; a metric, or a `stop`,
+            that the model does not make; less than one step in a run, or one byte in a bucket.
+    """
+    places = _places(nodes)
+    if steps < 1:
+        raise GraphError(f"a run of data_parallel takes at least one step, not {steps}")
+    if bucket_bytes < 1:
+        raise GraphError(f"a bucket has room for at least one byte, not {bucket_bytes}")
+    shapes: Mapping[str, Any] = {}
+    types: Mapping[str, int] = {}
+    members: list[Replica] = []
+    for rank, node in enumerate(places):
+        with node:
+            model = ModelHelper(name, arg_scope=dict(arg_scope or {}))
+            own = _read(read, model, rank, len(places))
+            skip = len(model.net.message.op)
+            losses = _losses(build(model), model, node)
+            if members:
+                _compare(members[0].model, model, places[0], node)
+            else:
+                shapes, types = infer_shapes_and_types(model.param_init_net)
+            model.AddGradientOperators(losses, skip)
+            base = members[0].base if members else model.net.Name()
+            world = World(f"{base}/world_{rank}", len(places), rank)
+            with EmptyNameScope():
+                reduce_gradients(model, world, bucket_bytes, shapes, types)
+            optimize(model)
+            members.append(Replica(model, node, base, world, own, types, timeout_sec))
+    with EmptyNameScope():
+        return _groups(members, steps, [str(each) for each in metrics], stop)
+
+
+def _groups(
+    members: Sequence[Replica], steps: int, metrics: list[str], stop: str | BlobReference | None
+) -> DataParallel:
+    wanted = None if stop is None else str(stop)
+    tasks: list[Task] = []
+    step = _group(members, lambda member: tasks.append(member.run(steps, metrics, wanted)))
+    outputs = [task.outputs() for task in tasks]
+    return DataParallel(
+        nodes=tuple(str(member.node) for member in members),
+        models=tuple(member.model for member in members),
+        init=_group(members, Replica.begin),
+        step=step,
+        sync=_group(members, Replica.sync),
+        metrics={metric: tuple(outs[at] for outs in outputs) for at, metric in enumerate(metrics)},
+        stopped=None if stop is None else outputs[0][-1],
+    )
+
+
+def _group(members: Sequence[Replica], task: Callable[[Replica], Any]) -> TaskGroup:
+    with TaskGroup(WorkspaceType.GLOBAL) as group:
+        for member in members:
+            with member.node:
+                task(member)
+    return group
+
+
+# What is looked at before.
+
+
+def _places(nodes: Iterable[str | Node]) -> list[Node]:
+    if isinstance(nodes, (str, Node)):
+        nodes = [nodes]
+    places = [node if isinstance(node, Node) else Node(node) for node in nodes]
+    names = [str(place) for place in places]
+    if not names:
+        raise GraphError("data_parallel needs at least one node")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise GraphError(
+            f"data_parallel has one model on each node: {', '.join(map(repr, twice))} "
+            f"cannot be there twice"
+        )
+    return places
+
+
+def _read(read: Any, model: ModelHelper, rank: int, size: int) -> frozenset[str]:
+    """Let the input be added; what that keeps from step to step."""
+    if read is not None:
+        read(model, rank, size)
+    return frozenset(made_by(model.param_init_net))
+
+
+def _losses(built: Any, model: ModelHelper, node: Node) -> list[Any]:
+    if model.gradient_ops_added:
+        raise GraphError(
+            f"the model on node {str(node)!r} has its gradients already: build returns the loss, "
+            f"and leaves AddGradientOperators to data_parallel"
+        )
+    losses = list(built) if isinstance(built, (list, tuple)) else [built]
+    made = made_by(model.net)
+    for loss in losses or [None]:
+        if not isinstance(loss, (str, BlobReference)) or str(loss) not in made:
+            raise GraphError(
+                f"build returns the loss, a blob that the model's net makes, or a list of such: "
+                f"on node {str(node)!r} it has returned {built!r}"
+            )
+    return losses
+
+
+def _parameters(model: ModelHelper) -> dict[str, Any]:
+    found = {}
+    for param in [*model.params, *model.GetComputedParams("")]:
+        info = model.get_param_info(param)
+        shape = None if info is None or info.shape is None else list(info.shape)
+        found[str(param)] = shape
+    return found
+
+
+def _compare(first: ModelHelper, other: ModelHelper, its: Node, node: Node) -> None:
+    expected, found = _parameters(first), _parameters(other)
+    if list(expected) == list(found) and expected == found:
+        return
+    names = dict.fromkeys([*expected, *found])
+    differing = [name for name in names if expected.get(name, "") != found.get(name, "")]
+    told = [
+        f"\n  {name!r}: {_shape(expected, name)} on node {str(its)!r}, "
+        f"{_shape(found, name)} on node {str(node)!r}"
+        for name in differing
+    ]
+    raise GraphError(
+        "build has to make the same parameters on all nodes, in the same order; there are"
+        + ("".join(told) or f"\n  {list(expected)} on {str(its)!r}, {list(found)} on {str(node)!r}")
+    )
+
+
+def _shape(parameters: Mapping[str, Any], name: str) -> str:
+    if name not in parameters:
+        return "none"
+    return f"shape {parameters[name]}" if parameters[name] is not None else "one"

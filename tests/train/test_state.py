@@ -1,0 +1,117 @@
+"""Going on where one was, and predicting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from procession import (
+    BlobNotFoundError,
+    GraphError,
+    LocalSession,
+    ProcessSession,
+    Workspace,
+)
+from procession.train import (
+    ModelHelper,
+    brew,
+    build_adam,
+    build_sgd,
+    load,
+    predictor_net,
+    save,
+    state_blobs,
+)
+
+
+def adam(model: ModelHelper) -> None:
+    build_adam(model, 0.05, policy="step", gamma=0.5, stepsize=4)
+
+
+def test_training_goes_on_as_if_it_had_not_ended(training: Any, tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    model = training.model()
+    adam(model)
+    training.begin(model)
+    training.steps(model, 5)
+    save(path, training.workspace, model)
+    expected = training.steps(model, 5)
+    again = type(training)()
+    model = again.model()
+    adam(model)
+    again.begin(model)
+    load(path, again.workspace, model)
+    assert again.steps(model, 5) == expected
+    assert [each.name for each in tmp_path.iterdir()] == ["state.npz"]
+    assert "optimizer_iteration" in state_blobs(model)
+    assert "out_w_second_moment" in state_blobs(model)
+    assert "iteration_mutex" not in state_blobs(model)
+
+
+def test_running_means_are_part_of_it() -> None:
+    model = ModelHelper("m")
+    brew.spatial_bn(model, "x", "y", 3, is_test=False)
+    assert state_blobs(model) == ["y_s", "y_b", "y_rm", "y_riv"]
+
+
+@pytest.mark.parametrize("session_type", [LocalSession, ProcessSession])
+def test_sessions_are_workspaces_too(session_type: Any, training: Any, tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    model = training.model()
+    build_sgd(model, 0.5)
+    with session_type() as session:
+        workspace = session.workspace()
+        workspace.feed_blob("x", training.points)
+        workspace.feed_blob("label", training.labels)
+        session.run(model.param_init_net)
+        session.run(model.net)
+        save(path, workspace, model)
+        before = np.array(workspace.fetch_blob("out_w"))
+        session.run(model.net)
+        load(path, workspace, model)
+        assert (workspace.fetch_blob("out_w") == before).all()
+
+
+def test_a_file_of_another_model(training: Any, tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    model = training.model()
+    training.begin(model)
+    save(path, training.workspace, model)
+    before = training.fetch("out_w")
+    training.begin(model)
+    other = training.model()
+    adam(other)
+    with pytest.raises(GraphError, match=r"is of another model: it has no \['optimizer_iteration'"):
+        load(path, training.workspace, other)
+    load(path, training.workspace, model)
+    assert (training.fetch("out_w") == before).all()
+    with pytest.raises(BlobNotFoundError):
+        save(path, Workspace(), model)
+    with np.load(path) as kept:
+        assert set(kept) == {"hidden_w", "hidden_b", "out_w", "out_b"}
+
+
+def test_the_part_that_predicts(training: Any) -> None:
+    model = training.model()
+    build_sgd(model, 0.5)
+    training.begin(model)
+    training.steps(model, 30)
+    net = predictor_net(model.net, ["x"], ["out"], {"out": "score"}, disabled_inputs=["label"])
+    assert [op.type for op in net.Proto().op] == ["FC", "Tanh", "FC"]
+    assert {*map(str, net.external_inputs)} == {"x", "hidden_w", "hidden_b", "out_w", "out_b"}
+    training.workspace.run(net)
+    assert (training.fetch("score").argmax(1) == training.labels).mean() > 0.9
+
+
+def test_what_cannot_predict(training: Any) -> None:
+    model = training.model()
+    with pytest.raises(BlobNotFoundError, match="does not make 'nothing'"):
+        predictor_net(model.net, ["x"], ["nothing"])
+    with pytest.raises(GraphError, match=r"cannot be predicted without \['label'\]"):
+        predictor_net(model.net, ["x"], ["loss"], disabled_inputs=["label"])
+    brew.dropout(model, "out", "dropped", is_test=False)
+    with pytest.raises(GraphError, match=r"Dropout of net .* behaves as in training"):
+        predictor_net(model.net, ["x"], ["dropped"])
