@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from caffe2.python import brew, core, workspace
-from caffe2.python.model_helper import ModelHelper
+from caffe2.python import brew, core, optimizer, workspace
+from caffe2.python.cnn import CNNModelHelper
+from caffe2.python.model_helper import ExtractPredictorNet, ModelHelper
 
 
 def test_a_model_is_initialised_and_trained() -> None:
@@ -57,15 +58,20 @@ def tripled() -> Iterator[None]:
 
     brew.Register(tripled)
     yield
-    del brew._helpers["tripled"]
+    del brew._HELPERS.known["tripled"]
+
+
+SCOPE = {"order": "NCHW", "use_cudnn": True, "cudnn_exhaustive_search": False}
+"""What a model gives to helpers that take any argument."""
 
 
 def test_a_helper_is_registered_once(tripled: None) -> None:
-    assert brew.tripled(ModelHelper("m"), "x") == (3, {})
+    assert brew.tripled(ModelHelper("m"), "x") == (3, SCOPE)
     assert brew.has_helper("tripled")
     assert brew.has_helper(brew.tripled)
     assert brew.has_helper(brew.fc)
-    assert not brew.has_helper("conv")
+    assert brew.has_helper("conv")
+    assert not brew.has_helper("sigmoidal")
     with pytest.raises(AttributeError, match=r"no helper 'triple'.*tripled"):
         _ = brew.triple
     with pytest.raises(ValueError, match="has a helper 'tripled' already"):
@@ -76,13 +82,13 @@ def test_helpers_get_the_arguments_of_the_scopes_they_are_in(tripled: None) -> N
     model = ModelHelper("m")
     with brew.arg_scope([brew.tripled, brew.fc], times=1):
         with brew.arg_scope(brew.tripled, order="NHWC"):
-            assert brew.tripled(model, "x") == (1, {"order": "NHWC"})
-            assert brew.tripled(model, "x", times=2, order="") == (2, {"order": ""})
-        assert brew.tripled(model, "x") == (1, {})
-    assert brew.tripled(model, "x") == (3, {})
+            assert brew.tripled(model, "x") == (1, {**SCOPE, "order": "NHWC"})
+            assert brew.tripled(model, "x", times=2, order="") == (2, {**SCOPE, "order": ""})
+        assert brew.tripled(model, "x") == (1, SCOPE)
+    assert brew.tripled(model, "x") == (3, SCOPE)
     with pytest.raises(RuntimeError), brew.arg_scope(brew.tripled, times=1):
         raise RuntimeError
-    assert brew.tripled(model, "x") == (3, {})
+    assert brew.tripled(model, "x") == (3, SCOPE)
     with brew.arg_scope(brew.fc, weight_init=("ConstantFill", {})):
         brew.fc(model, "x", "y", 2, 1)
     assert [operator.type for operator in model.InitProto().op] == ["ConstantFill"] * 2
@@ -130,3 +136,82 @@ def test_a_model_is_one_net_and_two_again() -> None:
     assert {*map(str, parts.net.external_inputs)} == {"x", "y_w", "y_b"}
     with pytest.raises(AttributeError, match=r"no 'Rleu'.*Relu"):
         model.Rleu("x")
+
+
+def test_branches_and_loops_are_models() -> None:
+    workspace.ResetWorkspace()
+    model, then, body, condition = (
+        ModelHelper(each) for each in ("m", "then", "body", "condition")
+    )
+    then.net.ConstantFill([], "y", shape=[], value=2.0)
+    body.net.Add(["x", "one"], "x")
+    condition.net.LT(["x", "limit"], "go_on")
+    x, one, limit = (
+        model.net.ConstantFill([], name, shape=[], value=value)
+        for name, value in (("x", 0.0), ("one", 1.0), ("limit", 5.0))
+    )
+    y = model.net.ConstantFill([], "y", shape=[], value=1.0)
+    yes = model.net.ConstantFill([], "yes", shape=[], value=True)
+    go_on = model.net.ConstantFill([], "go_on", shape=[], value=True)
+    brew.cond(model, yes, [y], then)
+    brew.loop(model, go_on, [x, one, limit, go_on], body, condition)
+    workspace.RunNetOnce(model.net)
+    assert (workspace.FetchBlob("y"), workspace.FetchBlob("x")) == (2, 5)
+
+
+def test_parameters_that_are_added_in_the_old_way() -> None:
+    model = ModelHelper("m")
+    weight = model.param_init_net.ConstantFill([], "w", shape=[2, 3])
+    info = model.add_param_DEPRECATED(weight, key="k", length=2)
+    assert (info.param_id, info.key, info.shape, info.length) == (0, "k", [2, 3], 2)
+    assert model.params == [weight]
+    assert model.get_param_info(weight) is info
+
+
+def test_the_part_that_predicts() -> None:
+    model = ModelHelper("m")
+    hidden = brew.relu(model, brew.fc(model, "x", "h", 3, 4), "h")
+    out = brew.fc(model, hidden, "y", 4, 2)
+    model.AddGradientOperators([model.net.AveragedLoss(out, "loss")])
+    net, more = ExtractPredictorNet(
+        model.net.Proto(), ["x"], [out], core.DeviceOption(0, 1), renames={"x": "z"}
+    )
+    assert [op.type for op in net.Proto().op] == ["FC", "Relu", "FC"]
+    assert sorted(more) == ["h_b", "h_w", "y_b", "y_w"]
+    assert net.Proto().name == "m_predict"
+    assert (net.Proto().op[0].input[0], net.Proto().op[0].device_option.device_id) == ("z", 1)
+
+
+def test_rates_are_multiplied_in_the_current_workspace() -> None:
+    workspace.ResetWorkspace()
+    model = ModelHelper("m")
+    model.AddGradientOperators([model.net.AveragedLoss(brew.fc(model, "x", "y", 1, 1), "loss")])
+    optimizer.build_sgd(model, 1.0, allow_lr_injection=True)
+    workspace.FeedBlob("x", np.ones((1, 1), np.float32))
+    workspace.RunNetOnce(model.param_init_net)
+    assert optimizer.get_lr_injection().tolist() == [1]
+    optimizer.set_lr_injection(0.25)
+    workspace.RunNetOnce(model.net)
+    assert workspace.FetchBlob("y_b").tolist() == [-0.25]
+
+
+def test_layers_as_methods() -> None:
+    model = CNNModelHelper("NHWC", name="m", ws_nbytes_limit=100)
+    model.Conv("x", "y", 2, 4, 3, model.XavierInit, model.ZeroInit)
+    model.LRN("y", "z", size=3, alpha=1.0, beta=0.5)
+    conv, lrn = model.Proto().op
+    assert conv.engine == "CUDNN"
+    assert [(each.name, each.s or each.i) for each in conv.arg] == [
+        ("order", b"NHWC"),
+        ("kernel", 3),
+        ("exhaustive_search", 0),
+        ("ws_nbytes_limit", 100),
+    ]
+    assert list(lrn.output) == ["z", "_z_scale"]
+    assert model.MSRAInit == ("MSRAFill", {})
+    assert model.CPU.device_type == 0
+    assert core.DeviceOption(workspace.GpuDeviceType, 0) == model.GPU
+    with pytest.raises(ValueError, match="not 'CHW'"):
+        CNNModelHelper("CHW")
+    with pytest.raises(AttributeError, match="no 'Convolve'"):
+        model.Convolve("x")

@@ -39,11 +39,11 @@ def test_each_module_can_be_imported_under_both_names(name: str) -> None:
 
 def test_a_module_that_does_not_exist_says_so_by_name() -> None:
     with pytest.raises(
-        ModuleNotFoundError, match=r"caffe2\.python\.optimizer does not exist"
+        ModuleNotFoundError, match=r"caffe2\.python\.record_queue does not exist"
     ) as caught:
-        importlib.import_module("caffe2.python.optimizer")
+        importlib.import_module("caffe2.python.record_queue")
     assert "caffe2.python.core" in str(caught.value)
-    assert caught.value.name == "caffe2.python.optimizer"
+    assert caught.value.name == "caffe2.python.record_queue"
     with pytest.raises(ImportError, match=r"Did you mean 'caffe2\.python\.workspace'"):
         importlib.import_module("caffe2.python.workspaces")
 

@@ -15,7 +15,7 @@ from procession.errors import did_you_mean
 NAME = "caffe2"
 _HOME = "procession.caffe2"
 _FOLDER = Path(__file__).resolve().parent
-_FOLDERS = ("python", "proto", "python/serialized_test")
+_FOLDERS = ("python", "proto", "python/helpers", "python/modeling", "python/serialized_test")
 _PACKAGES = {NAME, *(f"{NAME}.{folder.replace('/', '.')}" for folder in _FOLDERS)}
 
 

@@ -2,185 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
-from procession.caffe2.python import _import_c_extension as C
-from procession.caffe2.python import core, scope
-from procession.errors import GradientError, GraphError, did_you_mean
+from procession.caffe2.python import core
+from procession.caffe2.python.modeling.parameter_sharing import parameter_sharing_context
+from procession.caffe2.python.optimizer_context import DEFAULT_OPTIM, OptimizerContext
+from procession.caffe2.python.regularizer_context import RegularizerContext
+from procession.train import model, predictor
+from procession.train.parameter import ParameterInfo
 
-_FROM_INIT = "/param_init_net"
-WEIGHT, BIAS, COMPUTED_PARAM = "WEIGHT", "BIAS", "COMPUTED_PARAM"
-"""The tags of parameters."""
+__all__ = [
+    "DEFAULT_OPTIM",
+    "ExtractPredictorNet",
+    "ModelHelper",
+    "OptimizerContext",
+    "RegularizerContext",
+    "parameter_sharing_context",
+]
 
 
-class ModelHelper:
-    """Two nets: `net`, and `param_init_net`, which is run once before it.
+class ModelHelper(model.ModelHelper):
+    """See `procession.train.ModelHelper`. Its nets take what Caffe2's do."""
 
-    Args:
-        name: What the first is called; the second is called `name_init`.
-        init_params: Whether `param_init_net` gets operators that fill the parameters. If not, they
-            are expected to be in the workspace.
-        param_model: A model to share the second net and all parameters with.
-    """
+    net_type: ClassVar[type[Any]] = core.Net
+    default_arg_scope: ClassVar[Mapping[str, Any]] = {
+        "order": "NCHW",
+        "use_cudnn": True,
+        "cudnn_exhaustive_search": False,
+    }
 
-    def __init__(
-        self,
-        name: str | None = None,
-        init_params: bool = True,
-        *,
-        param_model: ModelHelper | None = None,
-    ) -> None:
-        self.name = name or "model"
-        self.net = core.Net(self.name)
-        self.init_params = init_params
-        self.weights: list[Any] = []
-        """The parameters with the tag "WEIGHT"."""
-        self.biases: list[Any] = []
-        """Those with the tag "BIAS"."""
-        self.gradient_ops_added = False
-        self.grad_map: Any = {}
-        """Blob -> its gradient, as `AddGradientOperators` returned it."""
-        if param_model is None:
-            self.param_init_net = core.Net(f"{self.name}_init")
-            self.params: list[Any] = []
-            self.param_to_grad: dict[Any, Any] = {}
-            """Parameter -> its gradient, of those that have one."""
-            self._computed_params: list[Any] = []
-        else:
-            self.param_init_net = param_model.param_init_net
-            self.params = param_model.params
-            self.param_to_grad = param_model.param_to_grad
-            self._computed_params = param_model._computed_params
+    def _gradients(self, ys: Any, skip: int, wanted: Iterable[Any] | None) -> Any:
+        return self.net.AddGradientOperators(ys, skip, wanted=wanted)
 
-    def get_name(self) -> str:
-        """Its name."""
-        return self.name
+    def add_param_DEPRECATED(
+        self, param: Any, key: Any = None, shape: Any = None, length: Any = None
+    ) -> ParameterInfo:
+        """`AddParameter`; returns what is known of it."""
+        self.AddParameter(param)
+        info = ParameterInfo(
+            param_id=len(self.params) - 1,
+            param=param,
+            shape=shape if shape is not None else self._shape_in_init(str(param)),
+            key=self._key_of(key),
+            length=length,
+        )
+        return self._parameters_info.setdefault(param, info)
 
-    def Proto(self) -> Any:
-        """The message of `net`."""
-        return self.net.Proto()
-
-    def InitProto(self) -> Any:
-        """The message of `param_init_net`."""
-        return self.param_init_net.Proto()
-
-    def AddParameter(self, param: Any, tags: Any = None) -> None:
-        """Count a blob among the parameters.
-
-        Args:
-            param: The blob.
-            tags: "WEIGHT", "BIAS", "COMPUTED_PARAM", or a list of them. What is computed is not
-                among `params`, as it is not learned.
-
-        Raises:
-            GraphError: It is no `BlobReference`.
-        """
-        if not isinstance(param, core.BlobReference):
-            raise GraphError(f"a parameter is a BlobReference, not {param!r}")
-        given = set(tags or ()) if isinstance(tags, (list, type(None))) else {tags}
-        (self._computed_params if COMPUTED_PARAM in given else self.params).append(param)
-        if WEIGHT in given:
-            self.weights.append(param)
-        if BIAS in given:
-            self.biases.append(param)
-
-    @staticmethod
-    def _within(params: list[Any], namescope: str | None) -> list[Any]:
-        if namescope is None:
-            namescope = scope.CurrentNameScope()
-        elif namescope and not namescope.endswith("/"):
-            namescope += "/"
-        return [param for param in params if param.GetNameScope().startswith(namescope)]
-
-    def GetParams(self, namescope: str | None = None, top_scope: bool = False) -> list[Any]:
-        """The parameters whose names begin with a name scope; left out: with the one in force."""
-        return self._within(self.params, namescope)
-
-    def GetComputedParams(self, namescope: str | None = None) -> list[Any]:
-        """The same of those that are computed."""
-        return self._within(self._computed_params, namescope)
-
-    def GetAllParams(self, namescope: str | None = None) -> list[Any]:
-        """Both, the computed ones behind the others."""
-        return self.GetParams(namescope) + self.GetComputedParams(namescope)
-
-    def _Validate(self) -> list[str]:
-        names = [str(param) for param in self.params]
-        return sorted({name for name in names if names.count(name) > 1})
-
-    def Validate(self) -> None:
-        """Refuse a parameter that was added twice.
-
-        Raises:
-            GraphError: There is one.
-        """
-        twice = self._Validate()
-        if twice:
-            raise GraphError(f"model {self.name!r} has the same parameters twice: {twice}")
-
-    def AddGradientOperators(self, *args: Any, **kwargs: Any) -> Any:
-        """`Net.AddGradientOperators` of `net`, once.
-
-        Raises:
-            GradientError: It has been called before.
-            GraphError: A parameter was added twice.
-        """
-        if self.gradient_ops_added:
-            raise GradientError(f"model {self.name!r} has its gradient operators already")
-        self.Validate()
-        self.grad_map = self.net.AddGradientOperators(*args, **kwargs)
-        self.gradient_ops_added = True
-        self.param_to_grad = self.get_param_to_grad(self.params)
-        return self.grad_map
-
-    def get_param_to_grad(self, params: Iterable[Any]) -> dict[Any, Any]:
-        """Parameter -> its gradient, of those that have one.
-
-        Raises:
-            GradientError: `AddGradientOperators` has not been called.
-        """
-        if not self.gradient_ops_added:
-            raise GradientError(f"model {self.name!r} has no gradients: AddGradientOperators first")
-        return {each: self.grad_map[str(each)] for each in params if str(each) in self.grad_map}
+    def _key_of(self, key: Any) -> Any:
+        record = self.net.input_record()
+        if key is None or record is None:
+            return key
+        return record.field_names()[record.field_blobs().index(key)]
 
     def RunAllOnGPU(self, *args: Any, **kwargs: Any) -> None:
         """Have both nets on a GPU; a run of them is then refused."""
-        self.param_init_net.RunAllOnGPU(*args, **kwargs)
-        self.net.RunAllOnGPU(*args, **kwargs)
+        for net in (self.param_init_net, self.net):
+            net.RunAllOnGPU(*args, **kwargs)
 
-    def GetCompleteNet(self) -> Any:
-        """A net of the operators of both, those of `param_init_net` marked in their debug_info."""
-        whole = self.param_init_net.Clone(f"{self.name}_complete_net", keep_schema=True)
-        for operator in whole.Proto().op:
-            operator.debug_info += _FROM_INIT
-        whole.AppendNet(self.net)
-        if self.net.Proto().HasField("type"):
-            whole.Proto().type = self.net.Proto().type
-        return whole
 
-    def ConstructInitTrainNetfromNet(self, net: Any) -> None:
-        """Take both nets out of one that `GetCompleteNet` made."""
-        first: list[int] = []
-        rest: list[int] = []
-        for index, operator in enumerate(net.Proto().op):
-            (first if operator.debug_info.endswith(_FROM_INIT) else rest).append(index)
+def ExtractPredictorNet(
+    net_proto: Any,
+    input_blobs: Iterable[Any],
+    output_blobs: Iterable[Any],
+    device: Any = None,
+    renames: Any = None,
+    disabled_inputs: Any = None,
+) -> tuple[Any, list[str]]:
+    """The part of a net that is needed to predict; see `procession.train.predictor_net`.
 
-        def part(name: str, indices: list[int]) -> Any:
-            return net.Clone(
-                f"{net.Name()}/{name}",
-                keep_schema=True,
-                op_id_mask=indices,
-                update_external_list=True,
-            )
+    Args:
+        net_proto: The message of the net.
+        input_blobs: What will be fed.
+        output_blobs: What is to be predicted.
+        device: Where the operators are to run; None: where they did.
+        renames: Blob -> its new name.
+        disabled_inputs: Blobs that must not be needed.
 
-        self.param_init_net = part("generated_param_init_net", first)
-        self.net = part("generated_net", rest)
-
-    def __getattr__(self, operator: str) -> Any:
-        if operator.startswith("_") or not core.IsOperator(operator):
-            raise AttributeError(
-                f"ModelHelper has no {operator!r}, and there is no operator of that name."
-                f"{did_you_mean(operator, C.registered_operators())}"
-            )
-        return getattr(self.net, operator)
+    Returns:
+        The net, and those of its external inputs that are not among the inputs.
+    """
+    inputs = [str(blob) for blob in input_blobs]
+    made: Any = predictor.predictor_net(
+        core.Net(net_proto), inputs, output_blobs, renames, disabled_inputs or ()
+    )
+    made.Proto().name = f"{net_proto.name}_predict"
+    if device is not None:
+        for operator in made.Proto().op:
+            operator.device_option.device_type = device.device_type
+            operator.device_option.device_id = device.device_id
+    renamed = {(renames or {}).get(blob, blob) for blob in inputs}
+    return made, [blob for blob in made.Proto().external_input if blob not in renamed]

@@ -1,0 +1,1 @@
+"""`caffe2.python.helpers`: the helpers of `brew`, which take what they are given and no more."""

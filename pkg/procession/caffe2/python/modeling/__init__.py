@@ -1,0 +1,1 @@
+"""`caffe2.python.modeling`: parameters, and what is done to nets that train them."""
