@@ -65,6 +65,8 @@ def heading(definition: Definition) -> str:
         name if default is REQUIRED else f"{name}={value(default)}"
         for name, default in definition.arguments.items()
     ]
+    if definition.prefix:
+        arguments.append(f"{definition.prefix}...")
     return f"{definition.name}({'; '.join(filter(None, map(', '.join, (inputs, arguments))))})"
 
 

@@ -42,6 +42,15 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("feed", ["feed", "fill"]),
         ("startup", ["first", "further"]),
         ("throughput", ["waiting", "at_once", "functions"]),
+        ("training", ["step_1", "step_16", "step_64", "step_256"]),
+        (
+            "collectives",
+            [
+                "barrier",
+                *(f"allreduce_{size}" for size in (4 << 10, 256 << 10, 4 << 20, 64 << 20)),
+                *(f"parallel_{batch}" for batch in (16, 64, 256)),
+            ],
+        ),
         ("scale", ["open", "open_each", "run_each", "close", "close_each", "uss"]),
     ],
 )
@@ -100,6 +109,42 @@ def test_a_case_of_language() -> None:
         check=True,
     )
     assert min(json.loads(done.stdout)) > 0
+
+
+def test_all_sides_train_the_same(bench: Any) -> None:
+    """Peers that are not here are left out."""
+    pairs = bench.pairs.Pairs([], 1, 0.0)
+    names = ["local", "procession", "hand"]
+    names += [name for name in ("caffe2", "torch") if bench.peers.PEERS[name].installed()]
+    try:
+        for batch in (1, 16):
+            losses = {
+                name: pairs.ask(name, "step", budget=0.0, batch=batch, check=True) for name in names
+            }
+            assert losses["local"] == pytest.approx(losses["hand"], rel=1e-4)
+            assert losses["local"][-1] < losses["local"][0]
+            for name in names:
+                assert losses[name] == pytest.approx(losses["hand"], rel=1e-4), name
+    finally:
+        pairs.close()
+
+
+def test_a_side_with_an_interpreter_of_its_own(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    caffe2 = bench.peers.PEERS["caffe2"]
+    monkeypatch.delenv("PROCESSION_CAFFE2_PYTHON", raising=False)
+    assert not caffe2.installed()
+    assert "set PROCESSION_CAFFE2_PYTHON" in caffe2.way(sys.executable)
+    assert "pip install 'torch'" in bench.peers.PEERS["torch"].way(sys.executable)
+    # That a side is asked there is seen by one that cannot answer.
+    monkeypatch.setenv("PROCESSION_CAFFE2_PYTHON", "false")
+    assert caffe2.installed()
+    assert caffe2.version() is None
+    pairs = bench.pairs.Pairs(["caffe2"], 1, 0.0)
+    try:
+        with pytest.raises(importlib.import_module("bench.process").SideError, match="ended"):
+            pairs.ask("caffe2", "step", budget=0.0, batch=1)
+    finally:
+        pairs.close()
 
 
 # Peers.

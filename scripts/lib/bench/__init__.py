@@ -4,7 +4,8 @@ General layout, in the order in which a command passes through:
 
     command.py      the command line; which cases, which sides, which outputs
     peers.py        what one would take instead: names, and whether they are installed
-    roundtrip.py, fetch.py, feed.py, startup.py, throughput.py, scale.py
+    roundtrip.py, fetch.py, feed.py, startup.py, throughput.py, scale.py, training.py,
+    collectives.py
                     one per subcommand: its cases, their sides, and the goals
     case.py         a case: one thing that several sides do, and the goals for it
     pairs.py        rounds in which the sides take turns

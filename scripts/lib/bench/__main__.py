@@ -7,6 +7,12 @@ if __name__ == "__main__":
     scripts = Path(__file__).resolve().parents[2]
     # In place of this folder, whose files have names such as "report".
     sys.path[:1] = [str(scripts / "lib"), str(scripts.parent / "pkg")]
+    if sys.argv[1:2] == ["side"]:
+        # Nothing that an interpreter which has the side alone could not import.
+        from bench.process import serve
+
+        serve(sys.argv[2])
+        sys.exit()
     from bench.command import main
 
     sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import peers, plot, report
 from bench.case import Result
 from bench.pairs import Pairs
-from bench.process import SideError, serve
+from bench.process import SideError
 
 SUBCOMMANDS = {
     "roundtrip": "what a call costs when there is nothing to do",
@@ -22,6 +22,8 @@ SUBCOMMANDS = {
     "startup": "the first worker in a fresh interpreter, and further ones",
     "throughput": "how many small tasks two workers do in a second",
     "scale": "hundreds of nodes, and what each costs",
+    "training": "a step of a small network",
+    "collectives": "two nodes that make calls together, and train together",
     "language": "nets, loops and building, without processes (options of its own: --help)",
 }
 ROUNDS, BUDGET = 5, 0.4
@@ -61,9 +63,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says; the exit code."""
-    if arguments[:1] == ["side"]:
-        serve(arguments[1])
-        return 0
     if arguments[:1] == ["language"]:
         from bench import language
 
@@ -85,8 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     machine = report.machine(here)
     print(report.header(machine))
     for name in missing:
-        package = peers.PEERS[name].package
-        print(f"skipped: {name} (not installed: {sys.executable} -m pip install {package!r})")
+        print(f"skipped: {name} ({peers.PEERS[name].way(sys.executable)})")
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     pairs = Pairs(here, rounds, QUICK_BUDGET if options.quick else BUDGET)
     results: list[Result] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,20 +19,30 @@ class Side:
         module: What must be importable; None for what comes with Python.
         package: What to install for it.
         launcher: What its interpreter is started with.
+        variable: The environment variable that names its interpreter, if it needs one of its own.
     """
 
     title: str
     module: str | None = None
     package: str | None = None
     launcher: tuple[str, ...] = ()
+    variable: str | None = None
 
     def installed(self) -> bool:
-        """Whether this interpreter can import it."""
+        """Whether its interpreter is named, or this one can import it."""
+        if self.variable is not None:
+            return bool(os.environ.get(self.variable))
         return self.module is None or importlib.util.find_spec(self.module) is not None
 
+    def way(self, python: str) -> str:
+        """What to do to have it take part."""
+        if self.variable is not None:
+            return f"not named: set {self.variable} to a Python that has it"
+        return f"not installed: {python} -m pip install {self.package!r}"
+
     def version(self) -> str | None:
-        """The version of its package."""
-        if self.module is None:
+        """The version of its package, if it is in this interpreter."""
+        if self.module is None or self.variable is not None:
             return None
         return importlib.metadata.version(self.module)
 
@@ -40,17 +51,20 @@ PEERS = {
     "futures": Side("concurrent.futures"),
     "loky": Side("loky", "loky", "loky"),
     "torch": Side("torch RPC", "torch", "torch"),
+    "gloo": Side("torch.distributed (gloo)", "torch", "torch"),
     "mpi": Side("MPI (mpi4py)", "mpi4py", "mpi4py mpich", ("mpiexec", "-n", "2")),
     "ray": Side("Ray actor", "ray", "ray"),
     "dask": Side("Dask actor", "distributed", "dask[distributed]"),
+    "caffe2": Side("Caffe2", "caffe2", variable="PROCESSION_CAFFE2_PYTHON"),
 }
 ALWAYS = {
     "procession": Side("ProcessSession"),
     "local": Side("LocalSession"),
+    "hand": Side("NumPy by hand"),
     "limit": Side("the machine's limit"),
     "pipe": Side("raw Pipe"),
 }
-SIDES = ALWAYS | PEERS
+SIDES = {**ALWAYS, **PEERS}  # as Caffe2's Python has it
 
 
 def chosen(text: str | None) -> list[str]:

@@ -45,7 +45,8 @@ class SideProcess:
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the side
         self._heard = b""
         search = [str(MAIN.parents[1]), str(MAIN.parents[3] / "pkg"), os.environ.get("PYTHONPATH")]
-        command = [*SIDES[name].launcher, sys.executable, str(MAIN), "side", name]
+        python = os.environ.get(SIDES[name].variable or "") or sys.executable
+        command = [*SIDES[name].launcher, python, str(MAIN), "side", name]
         if SIDES[name].launcher:
             command[0] = beside_python(command[0])
         self._process = subprocess.Popen(

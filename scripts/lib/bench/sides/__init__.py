@@ -7,4 +7,5 @@ takes `budget`, the seconds to spend, and returns figures; what several sides ha
     throughput(waiting)     small tasks on two workers: each pair awaited, or all handed out at once
     feed(size), fetch(size) an array of so many bytes into a worker, and out of it
     startup(further)        the first worker and so many further ones, in a fresh interpreter
+    step(batch, check)      a step of training; with `check`, the losses of the first few instead
 """

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from bench.process import end_with_parent
+from bench.sides.meeting import Meeting
 from bench.sides.pipe import MESSAGE, echo
 from bench.sides.timing import Startup, array_of, timed
 
@@ -81,6 +82,18 @@ class Side:
                 turns += 1
                 if turns > PATIENCE:
                     os.sched_yield()
+
+    def barrier(self, budget: float) -> list[float]:
+        """Two processes that meet in a loop."""
+        return self.allreduce(budget, 0)
+
+    def allreduce(self, budget: float, size: int) -> list[float]:
+        """Two processes that add what they share."""
+        meeting = Meeting(size)
+        try:
+            return meeting.measured(budget)
+        finally:
+            meeting.close()
 
     def copy(self, budget: float, size: int) -> list[float]:
         """`np.copyto` into shared memory that was written before."""

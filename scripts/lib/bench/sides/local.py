@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from bench.sides.plans import tanh_plan
+from bench.sides.plans import tanh_plan, trained
 from bench.sides.timing import timed
 from procession import LocalSession
 
@@ -21,6 +21,10 @@ class Side:
         self._session.run(begin)
         compiled = self._session.compile(plan)
         return timed(lambda: self._session.run(compiled), budget)
+
+    def step(self, budget: float, batch: int, check: bool = False, steps: int = 1) -> list[float]:
+        """One step of SGD: a net that is compiled once, or a plan of so many steps."""
+        return trained(self._session, self._session.workspace(), budget, batch, check, steps)
 
     def operators_of_a_millisecond(self, budget: float) -> int:
         """How many operators make a plan of one millisecond."""

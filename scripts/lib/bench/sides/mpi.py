@@ -7,9 +7,9 @@ import time
 import numpy as np
 from mpi4py import MPI
 
-from bench.sides.timing import array_of, timed
+from bench.sides.timing import array_of, per_turn, timed
 
-STOP, ECHO, TAKE, GIVE = range(4)
+STOP, ECHO, TAKE, GIVE, BARRIER, ALLREDUCE = range(6)
 PAUSE = 0.005
 """Seconds between two looks when nothing is measured: a rank that waits would take a core."""
 
@@ -38,6 +38,21 @@ class Side:
         """A short message there, and an array back."""
         return self._measured(GIVE, np.zeros(16, np.uint8), array_of(size), budget)
 
+    def barrier(self, budget: float) -> list[float]:
+        """`Barrier`."""
+        return self._together(BARRIER, 4, budget)
+
+    def allreduce(self, budget: float, size: int) -> list[float]:
+        """`Allreduce` in place."""
+        return self._together(ALLREDUCE, size, budget)
+
+    def _together(self, kind: int, size: int, budget: float) -> list[float]:
+        def measured(number: int) -> float:
+            self._comm.send((kind, size, number), dest=1)
+            return turns(self._comm, kind, size, number)
+
+        return per_turn(measured, budget)
+
     def _measured(
         self, kind: int, there: np.ndarray, back: np.ndarray, budget: float
     ) -> list[float]:
@@ -57,6 +72,24 @@ class Side:
         self._comm.send((STOP, 0, 0), dest=1)
 
 
+def turns(comm: MPI.Comm, kind: int, size: int, number: int) -> float:
+    """Make a call so many times, together with the other rank; seconds for all."""
+    array = np.zeros(size // 4, np.float32)
+
+    def call() -> None:
+        if kind == BARRIER:
+            comm.Barrier()
+        else:
+            comm.Allreduce(MPI.IN_PLACE, array)
+
+    call()
+    comm.Barrier()
+    begin = time.perf_counter()
+    for _ in range(number):
+        call()
+    return time.perf_counter() - begin
+
+
 def answer(comm: MPI.Comm) -> None:
     """Be the rank that answers."""
     status = MPI.Status()
@@ -66,6 +99,9 @@ def answer(comm: MPI.Comm) -> None:
         kind, there, back = comm.recv(source=0)
         if kind == STOP:
             return
+        if kind in (BARRIER, ALLREDUCE):
+            turns(comm, kind, there, back)
+            continue
         incoming, outgoing = np.zeros(there, np.uint8), np.ones(back, np.uint8)
         while True:
             comm.Recv(incoming, source=0, status=status)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from bench.sides import mlp
 from procession import Net, Node, Plan, Task, TaskGroup, WorkspaceType, execution_step
 
 FLOATS = 20_000
@@ -57,3 +59,20 @@ def _plan(net: Net) -> Plan:
     plan = Plan(net.Name())
     plan.AddStep(execution_step("once", net))
     return plan
+
+
+def trained(
+    session: Any, workspace: Any, budget: float, batch: int, check: bool, steps: int
+) -> list[float]:
+    """Steps of training in a session: seconds of each, so many to a run of what is compiled."""
+    net = Net("step")
+    mlp.add_step(net, wanted=list(mlp.parameters()))
+    for name, value in mlp.blobs(batch).items():
+        workspace.feed_blob(name, value)
+    plan = Plan("training")
+    plan.AddStep(execution_step("steps", net, num_iter=steps))
+    compiled = session.compile(net if steps == 1 else plan)
+    seconds = mlp.figures(
+        lambda: session.run(compiled), lambda: workspace.fetch_blob("loss"), budget, check
+    )
+    return seconds if check else [each / steps for each in seconds]

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import psutil
 
 import procession
-from bench.sides.plans import noop_group, scaling_plan, small_group, small_task, tanh_plan
-from bench.sides.timing import Startup, add, array_of, noop, rate, timed
-from procession import Net, Node, ProcessSession
+from bench.sides import mlp
+from bench.sides.plans import (
+    noop_group,
+    scaling_plan,
+    small_group,
+    small_task,
+    tanh_plan,
+    trained,
+)
+from bench.sides.timing import Startup, add, array_of, noop, per_turn, rate, timed
+from procession import (
+    Net,
+    Node,
+    ProcessSession,
+    Task,
+    TaskGroup,
+    WorkspaceType,
+    execution_step,
+    train,
+)
 
 OTHER = 64 << 10
 """Bytes of the blob that is fetched in between."""
+STEPS = 50
+"""Steps in a run of what is trained."""
 
 
 class Side:
@@ -57,6 +76,73 @@ class Side:
             session.run(begin)
             compiled = session.compile(plan)
         return timed(lambda: session.run(compiled), budget)
+
+    def step(self, budget: float, batch: int, check: bool = False, steps: int = 1) -> list[float]:
+        """One step of SGD: a net that is compiled once, or a plan of so many steps."""
+        session = self._session(["n0"])
+        with Node("n0"):
+            return trained(session, session.workspace("n0"), budget, batch, check, steps)
+
+    def barrier(self, budget: float) -> list[float]:
+        """`Barrier` of two nodes, in a loop of theirs."""
+        return self._together(lambda net, world: net.Barrier(world, []), 4, budget)
+
+    def allreduce(self, budget: float, size: int) -> list[float]:
+        """`Allreduce` in place, of two nodes, in a loop of theirs."""
+        return self._together(lambda net, world: net.Allreduce([world, "g"], "g"), size, budget)
+
+    def _together(self, call: Callable[[Net, Any], Any], size: int, budget: float) -> list[float]:
+        names = ["n0", "n1"]
+        session = self._session(names)
+        nets = {}
+        with TaskGroup(WorkspaceType.GLOBAL) as init:
+            for rank, name in enumerate(names):
+                with Node(name):
+                    net, nets[name] = Net("init"), Net("call")
+                    world = net.CreateCommonWorld([], ["world"], size=len(names), rank=rank)
+                    net.ConstantFill([], ["g"], shape=[size // 4], value=0.0)
+                    call(nets[name], world)
+                    Task(step=net)
+        session.run(init)
+        compiled: dict[int, Any] = {}
+
+        def turns(number: int) -> float:
+            if number not in compiled:
+                with TaskGroup(WorkspaceType.GLOBAL) as group:
+                    for name, net in nets.items():
+                        with Node(name):
+                            Task(step=execution_step("loop", net, num_iter=number))
+                compiled[number] = session.compile(group)
+                session.run(compiled[number])
+            begin = time.perf_counter()
+            session.run(compiled[number])
+            return time.perf_counter() - begin
+
+        return per_turn(turns, budget)
+
+    def parallel(self, budget: float, batch: int, nodes: int) -> list[float]:
+        """Examples per second of data-parallel training, a thread per node."""
+        names = tuple(f"t{number}" for number in range(nodes))
+        if names not in self._sessions:
+            self._sessions[names] = ProcessSession(names, threads_per_node=1)
+        session = self._sessions[names]
+        inside, hidden, outside = mlp.SIZES
+
+        def build(model: Any) -> Any:
+            h = train.brew.relu(model, train.brew.fc(model, "x", "h", inside, hidden), "h")
+            y = train.brew.fc(model, h, "y", hidden, outside)
+            return model.net.SoftmaxWithLoss([y, "label"], ["p", "loss"])[1]
+
+        training = train.data_parallel(
+            build, names, lambda model: train.build_sgd(model, mlp.RATE), steps=STEPS
+        )
+        for name in names:
+            for blob, value in zip(("x", "label"), mlp.data(batch), strict=True):
+                session.workspace(name).feed_blob(blob, value)
+        session.run(training.init)
+        compiled = session.compile(training.step)
+        seconds = timed(lambda: session.run(compiled), budget)
+        return [nodes * batch * STEPS / each for each in seconds]
 
     def message_bytes(self, budget: float, parameters: int) -> list[float]:
         """Bytes in both directions for each later run of a plan with so many parameters."""

@@ -83,6 +83,25 @@ def rate(function: Callable[[int], Any], budget: float, step: int = 8) -> list[f
     return rates
 
 
+def per_turn(turns: Callable[[int], float], budget: float) -> list[float]:
+    """Seconds of one turn of a loop that somebody else goes through.
+
+    Args:
+        turns: Has so many turns taken, and returns the seconds of all of them.
+        budget: Seconds for all of it.
+    """
+    number, figures = 1, []
+    with without_collector():
+        while (seconds := turns(number)) < budget / 8 and number < 1 << 20:
+            number *= min(8, max(2, int(budget / 6 / seconds)))
+        spent = 0.0
+        while len(figures) < 3 or spent < budget / 2:
+            seconds = turns(number)
+            spent += seconds
+            figures.append(seconds / number)
+    return figures
+
+
 def array_of(size: int) -> np.ndarray:
     """An array of so many bytes, each page of it written."""
     return np.arange(size // 4, dtype=np.float32)

@@ -1,0 +1,26 @@
+"""Real Caffe2, in an interpreter that has it."""
+
+from __future__ import annotations
+
+from caffe2.python import core, workspace
+
+from bench.sides import mlp
+
+
+class Side:
+    """Its one workspace."""
+
+    def step(self, budget: float, batch: int, check: bool = False) -> list[float]:
+        """One step of SGD: a net that is run by name."""
+        workspace.ResetWorkspace()
+        net = core.Net("step")
+        mlp.add_step(net)
+        for name, value in mlp.blobs(batch).items():
+            workspace.FeedBlob(name, value)
+        workspace.CreateNet(net)
+        return mlp.figures(
+            lambda: workspace.RunNet(net), lambda: workspace.FetchBlob("loss"), budget, check
+        )
+
+    def close(self) -> None:
+        """Nothing to be closed."""
