@@ -15,9 +15,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from procession.errors import GradientError
 from procession.graph.blob import BlobReference, ScopedName
-from procession.graph.device import CurrentDeviceScope, device_option_equal
+from procession.graph.device import CurrentDeviceScope
 from procession.graph.gradient_makers import (
-    GRADIENT_SUFFIX,
     Gradient,
     GradientSlice,
     checked_starts,
@@ -25,6 +24,7 @@ from procession.graph.gradient_makers import (
     gradient_for,
     named,
 )
+from procession.graph.gradient_pieces import Piece, Sum, merged, options_of, sums_of
 from procession.graph.gradient_reads import CONTROL, keeps_copy, reads_value, with_unlisted_reads
 from procession.graph.gradient_values import Step, Value, Values, settle
 from procession.graph.operator import make_operator, signature_of
@@ -49,18 +49,6 @@ def _by_blob(table: dict[tuple[str, int], T]) -> dict[str, dict[int, T]]:
     for (blob, version), each in table.items():
         found.setdefault(blob, {})[version] = each
     return found
-
-
-class Piece(NamedTuple):
-    """What one reader contributes to a value's gradient."""
-
-    values: Values
-    made: tuple[bool, ...]
-    """Whether an operator of that reader's gradient writes it; else it is handed through."""
-    device_option: DeviceOption | None
-
-
-_NO_OPTION = DeviceOption()
 
 
 def _option_of(operator: OperatorDef) -> DeviceOption | None:
@@ -380,94 +368,24 @@ class IR:
             if self._readers[value] < 2 or self._first[value] != index:
                 continue
             pieces = self._pieces.get(value, [])
-            if len({len(piece.values) for piece in pieces}) > 1:
-                raise GradientError(
-                    f"{blob!r} has both sparse and dense gradients, and those are not summed: "
-                    f"{'; '.join(self._origins(pieces))}. First read by {described(operator)}"
-                )
             if len(pieces) < 2:
                 continue
-            options = [piece.device_option or _NO_OPTION for piece in pieces]
-            if not all(device_option_equal(each, options[0]) for each in options[1:]):
-                raise GradientError(
-                    f"the gradients of {blob!r} are computed on different devices, and are to be "
-                    f"summed: {'; '.join(self._origins(pieces))}"
-                )
-            if len(pieces[0].values) == 1:
-                self._gradients[blob] = (self._sum(blob, pieces, options),)
-            else:
-                self._gradients[blob] = self._concatenate(blob, pieces, options)
-
-    @staticmethod
-    def _origins(pieces: Iterable[Piece]) -> list[str]:
-        return [
-            ", ".join(signature_of(v.writer) if v.writer else v.name for v in piece.values)
-            for piece in pieces
-        ]
-
-    def _summing(
-        self,
-        type: str,
-        values: Sequence[Value],
-        outputs: Sequence[str],
-        arguments: dict[str, Any],
-        options: Sequence[DeviceOption],
-    ) -> Value:
-        made = make_operator(type, [v.name for v in values], outputs, arguments, self._source)
-        self._put_in_scope(made)
-        keep = f"{self.ONLY_KEEP_IS_AUTO_GEN_SUM_OPS_TAG}:1"
-        if not any(keep in each.extra_info for each in options if each is not _NO_OPTION):
-            # An option of nothing is not taken over: it would count as set.
-            made.device_option.MergeFrom(options[0])
-        made.device_option.extra_info.append(f"{self.IS_AUTO_GEN_SUM_OPS_TAG}:1")
-        return self._emit(made, [*values])[0]
-
-    def _sum(self, blob: str, pieces: Sequence[Piece], options: Sequence[DeviceOption]) -> Value:
-        values = [piece.values[0] for piece in pieces]
-        made = [piece.values[0] for piece in pieces if piece.made[0]]
-        total = made[0].name if made else blob + GRADIENT_SUFFIX
-        self._split(made[1:])
-        if made:
-            # What is summed in place comes first.
-            place = values.index(made[0])
-            values[0], values[place] = values[place], values[0]
-        return self._summing("Sum", values, [total], {}, options)
-
-    @staticmethod
-    def _split(values: Iterable[Value]) -> None:
-        """Give each of the pieces a name of its own."""
-        number = 0
-        for value in values:
-            assert value.writer is not None
-            # What the nets of an If write is among its outputs.
-            while (name := f"_{value.name}_autosplit_{number}") in value.writer.output:
-                number += 1
-            value.rename_all(name)
-            number += 1
-
-    def _concatenate(
-        self, blob: str, pieces: Sequence[Piece], options: Sequence[DeviceOption]
-    ) -> Values:
-        """Sparse gradients are summed by listing them all: an index may occur again."""
-        total = blob + GRADIENT_SUFFIX
-        for (indices, values), (indices_made, values_made), _ in pieces:
-            if indices_made or values_made:
-                total = (
-                    indices.name.removesuffix("_indices")
-                    if indices_made
-                    else values.name.removesuffix("_values")
-                )
-                break
-        parts = []
-        for part, what in enumerate(("indices", "values")):
-            listed = [piece.values[part] for piece in pieces]
-            made = [piece.values[part] for piece in pieces if piece.made[part]]
-            self._split(made)
-            name = f"{total}_{what}_concat"
-            parts.append(
-                self._summing("Concat", listed, [name, f"{name}_split"], {"axis": 0}, options)
+            options = options_of(blob, pieces, operator)
+            self._gradients[blob] = tuple(
+                self._sum(each, options) for each in sums_of(blob, pieces)
             )
-        return tuple(parts)
+
+    def _sum(self, what: Sum, options: Sequence[DeviceOption]) -> Value:
+        names = [value.name for value in what.values]
+        made = make_operator(what.type, names, what.outputs, what.arguments, self._source)
+        self._put_in_scope(made)
+        merged(
+            options,
+            made.device_option,
+            f"{self.IS_AUTO_GEN_SUM_OPS_TAG}:1",
+            f"{self.ONLY_KEEP_IS_AUTO_GEN_SUM_OPS_TAG}:1",
+        )
+        return self._emit(made, [*what.values])[0]
 
 
 class _Contribution:
