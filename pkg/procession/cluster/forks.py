@@ -55,13 +55,19 @@ class Leases(Protocol):
 
 
 class _Forks:
+    one: threading.RLock
+    """Held while this process is copied: one copy after the other."""
+
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin, as in a copy that knows of no other."""
         self.forking = 0
         self.copies: list[Copy] = []
         self.leases: WeakSet[Leases] = WeakSet()
         self.pipe: tuple[int, int] | None = None
         self.one = threading.RLock()
-        """Held while this process is copied: one copy after the other."""
 
     def before(self) -> None:
         self.one.acquire()
@@ -100,7 +106,7 @@ class _Forks:
         for copy in self.copies:
             if copy.reader is not None:
                 os.close(copy.reader)
-        self.__init__()  # type: ignore[misc]
+        self.reset()
 
     def prune(self) -> None:
         # In another thread than the one that copies, too: only one of them closes it.
