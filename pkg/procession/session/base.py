@@ -420,11 +420,13 @@ class Session(ABC):
             blob = missing[0]
             task = program.reads[blob]
             owners = self._owners(blob, program.node)
-            owners += [
-                other.node
-                for other in programs
-                if blob in other.writes and other is not program and other.node not in owners
-            ]
+            if blob not in program.writes:
+                # What it writes itself is its own, whoever else has one of that name.
+                owners += [
+                    other.node
+                    for other in programs
+                    if blob in other.writes and other is not program and other.node not in owners
+                ]
             torn = self._torn(program.node).get(blob)
             if torn is None and owners and self.isolates:
                 raise isolation_error(blob, task, program.node, owners[0])

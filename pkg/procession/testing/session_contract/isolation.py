@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from procession.errors import (
@@ -66,6 +67,20 @@ class Isolation(ContractBase):
         session.workspace("b").feed_blob("x", 4)
         session.run(group)
         assert session.workspace("b").fetch_blob("y") == 8
+
+    def test_a_blob_of_each_that_none_has_yet(self, session: Session) -> None:
+        net = Net("net")
+        net.Scale("x", "x", scale=2.0)
+        with TaskGroup(WorkspaceType.GLOBAL) as group:
+            for node in ("a", "b"):
+                with Node(node):
+                    Task(step=net)
+        # Each means its own, so nothing is said of the other's.
+        with pytest.raises(BlobNotFoundError, match="'x'"):
+            session.run(group)
+        session.workspace("a").feed_blob("x", np.ones(1))
+        session.workspace("b").feed_blob("x", np.ones(1))
+        session.run(group)
 
     def test_an_output_of_another_node(self, session: Session) -> None:
         session.workspace("a").feed_blob("x", 1)
