@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -42,12 +43,21 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("feed", ["feed", "fill"]),
         ("startup", ["first", "further"]),
         ("throughput", ["waiting", "at_once", "functions"]),
-        ("training", ["step_1", "step_16", "step_64", "step_256"]),
+        (
+            "training",
+            [
+                *(f"step_{batch}" for batch in (1, 16, 64, 256)),
+                *(f"step_{batch}_one_thread" for batch in (1, 16, 64, 256)),
+                "cnn_64",
+                "cnn_64_one_thread",
+            ],
+        ),
         (
             "collectives",
             [
                 "barrier",
                 *(f"allreduce_{size}" for size in (4 << 10, 256 << 10, 4 << 20, 64 << 20)),
+                *(f"allreduce_nodes_{nodes}" for nodes in (4, 8, 16)),
                 *(f"parallel_{batch}" for batch in (16, 64, 256)),
             ],
         ),
@@ -73,6 +83,19 @@ def test_a_subcommand_without_peers(subcommand: str, cases: list[str], tmp_path:
             least = goal["goal"].startswith("at least")
             assert f"goal {goal['goal']}" in done.stdout
             assert least == (case["unit"] == "rate")
+
+
+def test_several_subcommands_in_one_run(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    options = ["--quick", "--rounds", "1", "--peers", "none", "--json", str(file)]
+    done = run("fetch", "feed", *options)
+    assert (done.stderr, done.returncode) == ("", 0), done.stdout
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert document["command"] == "fetch feed"
+    assert [case["case"] for case in document["cases"]] == ["sizes", "peers", "feed", "fill"]
+    done = run("feed", "language")
+    assert done.returncode == 2
+    assert "language is measured by itself" in done.stderr
 
 
 def test_peers_that_come_with_python_take_part(tmp_path: Path) -> None:
@@ -117,34 +140,62 @@ def test_all_sides_train_the_same(bench: Any) -> None:
     names = ["local", "procession", "hand"]
     names += [name for name in ("caffe2", "torch") if bench.peers.PEERS[name].installed()]
     try:
-        for batch in (1, 16):
-            losses = {
-                name: pairs.ask(name, "step", budget=0.0, batch=batch, check=True) for name in names
-            }
-            assert losses["local"] == pytest.approx(losses["hand"], rel=1e-4)
+        for model, batch in (("mlp", 1), ("mlp", 16), ("cnn", 4)):
+            options: dict[str, Any] = {"budget": 0.0, "batch": batch, "check": True}
+            if model != "mlp":
+                names = [name for name in names if name != "hand"]
+                options["model"] = model
+            losses = {name: pairs.ask(name, "step", **options) for name in names}
             assert losses["local"][-1] < losses["local"][0]
-            for name in names:
-                assert losses[name] == pytest.approx(losses["hand"], rel=1e-4), name
+            for name, found in losses.items():
+                assert found == pytest.approx(losses["local"], rel=1e-4), (name, model)
     finally:
         pairs.close()
 
 
-def test_a_side_with_an_interpreter_of_its_own(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_side_with_an_interpreter_of_its_own(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     caffe2 = bench.peers.PEERS["caffe2"]
     monkeypatch.delenv("PROCESSION_CAFFE2_PYTHON", raising=False)
     assert not caffe2.installed()
     assert "set PROCESSION_CAFFE2_PYTHON" in caffe2.way(sys.executable)
     assert "pip install 'torch'" in bench.peers.PEERS["torch"].way(sys.executable)
     # That a side is asked there is seen by one that cannot answer.
-    monkeypatch.setenv("PROCESSION_CAFFE2_PYTHON", "false")
+    python, told = tmp_path / "python", tmp_path / "told"
+    python.write_text(f'#!/bin/sh\necho "$OMP_NUM_THREADS" > {told}\nexit 3\n')
+    python.chmod(0o700)
+    monkeypatch.setenv("PROCESSION_CAFFE2_PYTHON", str(python))
     assert caffe2.installed()
     assert caffe2.version() is None
+    case = bench.case.Case(
+        "some", "something", {"caffe2": bench.case.Ask("caffe2", "step", {"batch": 1}, threads=5)}
+    )
     pairs = bench.pairs.Pairs(["caffe2"], 1, 0.0)
     try:
-        with pytest.raises(importlib.import_module("bench.process").SideError, match="ended"):
-            pairs.ask("caffe2", "step", budget=0.0, batch=1)
+        result = pairs.measure(case)
     finally:
         pairs.close()
+    assert result.figures == {}
+    assert result.failed["caffe2"].startswith("ended with 3")
+    assert told.read_text() == "5\n"
+
+
+def test_a_side_of_several_processes(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    launcher, told = tmp_path / "launcher", tmp_path / "told"
+    launcher.write_text(f'#!/bin/sh\necho "$1 $2" > {told}\n')
+    side = bench.peers.Side("some", launcher=("sh", str(launcher), "-n", "{ranks}"))
+    monkeypatch.setitem(bench.peers.SIDES, "pipe", side)
+    asks = {"pipe": bench.case.Ask("pipe", "roundtrip", fresh=True, ranks=7)}
+    pairs = bench.pairs.Pairs([], 1, 0.0)
+    try:
+        result = pairs.measure(bench.case.Case("some", "something", asks))
+    finally:
+        pairs.close()
+    assert result.failed["pipe"].startswith("ended with 0")
+    assert told.read_text() == "-n 7\n"
 
 
 # Peers.
@@ -278,6 +329,21 @@ def test_a_goal_for_what_was_not_measured_is_not_judged(bench: Any) -> None:
 )
 def test_figures_for_people(bench: Any, value: float, unit: str, text: str) -> None:
     assert bench.report.shown(value, unit) == text
+
+
+def test_variables_that_libraries_heed_are_told(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in filter(bench.report.heeded, list(os.environ)):
+        monkeypatch.delenv(name)
+    machine = bench.report.machine([])
+    assert machine["variables"] == {}
+    assert "\n" not in bench.report.header(machine)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("PROCESSION_OTHER", "1")
+    machine = bench.report.machine([])
+    assert machine["variables"] == {"OPENBLAS_CORETYPE": "Haswell"}
+    assert bench.report.header(machine).endswith("\nset: OPENBLAS_CORETYPE=Haswell")
 
 
 # The picture.

@@ -27,6 +27,8 @@ class Ask:
         title: What the table calls it, when that is not the side's title.
         limit: Whether it is a limit of the machine, not something that one could take instead.
         fresh: Whether it needs an interpreter in which nothing has happened.
+        threads: How many threads its BLAS and its OpenMP are held to; None leaves them alone.
+        ranks: Of how many processes it is made, if it is started by a launcher.
         ours: Which of Procession's asks it is compared with.
     """
 
@@ -36,6 +38,8 @@ class Ask:
     title: str | None = None
     limit: bool = False
     fresh: bool = False
+    threads: int | None = None
+    ranks: int = 2
     ours: str = OURS
 
 

@@ -1,7 +1,8 @@
-"""`scripts/bench collectives`: two nodes that make calls together, and train together."""
+"""`scripts/bench collectives`: nodes that make calls together, and train together."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from bench.case import Ask, Case, Goal, Result
@@ -10,6 +11,8 @@ from bench.pairs import Pairs
 SIZES = {"4 KiB": 4 << 10, "256 KiB": 256 << 10, "4 MiB": 4 << 20, "64 MiB": 64 << 20}
 SHORT = 16 << 10
 """Bytes up to which a call is mostly waiting."""
+MANY = (4, 8, 16)
+MANY_SIZE = 4 << 20
 BATCHES = (16, 64, 256)
 
 
@@ -45,6 +48,21 @@ def results(pairs: Pairs, quick: bool) -> Iterator[Result]:
                 (Goal(3 if size <= SHORT else 0.5, "mpi"), Goal(0.2, "gloo")),
             )
         )
+    cores = len(os.sched_getaffinity(0))
+    for nodes in MANY:
+        options = {"size": MANY_SIZE}
+        yield pairs.measure(
+            Case(
+                f"allreduce_nodes_{nodes}",
+                f"Allreduce of 4 MiB of float32 in place, {nodes} nodes on {cores} cores",
+                {
+                    "procession": Ask("procession", "allreduce", options | {"nodes": nodes}),
+                    # Its ranks look about even when there is nothing to do.
+                    "mpi": Ask("mpi", "allreduce", options, fresh=True, ranks=nodes),
+                },
+                (Goal(1, "mpi"),),
+            )
+        )
     for batch in BATCHES:
         options = {"batch": batch}
         yield pairs.measure(
@@ -53,6 +71,13 @@ def results(pairs: Pairs, quick: bool) -> Iterator[Result]:
                 f"data-parallel SGD of an MLP 784-256-10 on 2 nodes, batch {batch} on each",
                 {
                     "procession": Ask("procession", "parallel", options | {"nodes": 2}),
+                    "apart": Ask(
+                        "procession",
+                        "parallel",
+                        options | {"nodes": 2, "apart": True},
+                        "2 nodes, each a model of its own",
+                        limit=True,
+                    ),
                     "alone": Ask(
                         "procession", "parallel", options | {"nodes": 1}, "1 node, 1 thread"
                     ),

@@ -22,8 +22,8 @@ SUBCOMMANDS = {
     "startup": "the first worker in a fresh interpreter, and further ones",
     "throughput": "how many small tasks two workers do in a second",
     "scale": "hundreds of nodes, and what each costs",
-    "training": "a step of a small network",
-    "collectives": "two nodes that make calls together, and train together",
+    "training": "a step of small networks",
+    "collectives": "nodes that make calls together, and train together",
     "language": "nets, loops and building, without processes (options of its own: --help)",
 }
 ROUNDS, BUDGET = 5, 0.4
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    found.add_argument("subcommand", choices=SUBCOMMANDS, metavar="SUBCOMMAND")
+    found.add_argument("subcommands", nargs="+", choices=SUBCOMMANDS, metavar="SUBCOMMAND")
     found.add_argument(
         "--peers",
         metavar="NAMES",
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         return language.main(arguments[1:])
     found = parser()
     options = found.parse_args(arguments)
+    if "language" in options.subcommands:
+        found.error("language is measured by itself: scripts/bench language")
     if options.rounds is not None and options.rounds < 1:
         found.error("--rounds is at least 1")
     try:
@@ -87,24 +89,26 @@ def main(arguments: Sequence[str]) -> int:
         print(f"skipped: {name} ({peers.PEERS[name].way(sys.executable)})")
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     pairs = Pairs(here, rounds, QUICK_BUDGET if options.quick else BUDGET)
+    command = " ".join(options.subcommands)
     results: list[Result] = []
     failed = False
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        subcommand = importlib.import_module(f"bench.{options.subcommand}")
-        for result in subcommand.results(pairs, options.quick):
-            print("", *report.table(result), sep="\n", flush=True)
-            results.append(result)
-            failed |= any(result.case.asks[name].side in peers.ALWAYS for name in result.failed)
+        for subcommand in dict.fromkeys(options.subcommands):
+            cases = importlib.import_module(f"bench.{subcommand}")
+            for result in cases.results(pairs, options.quick):
+                print("", *report.table(result), sep="\n", flush=True)
+                results.append(result)
+                failed |= any(result.case.asks[name].side in peers.ALWAYS for name in result.failed)
     except SideError as error:
-        print(f"scripts/bench {options.subcommand}: {error}", file=sys.stderr)
+        print(f"scripts/bench {command}: {error}", file=sys.stderr)
         return 1
     finally:
         pairs.close()
         # What was measured before a side failed is not lost.
         if options.json:
             document = {
-                "command": options.subcommand,
+                "command": command,
                 "rounds": rounds,
                 "quick": options.quick,
                 "machine": machine,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.case import Ask, Case, Result
@@ -24,7 +25,7 @@ class Pairs:
         self._peers = peers
         self.rounds = rounds
         self.budget = budget
-        self._sides: dict[str, SideProcess] = {}
+        self._sides: dict[tuple[str, int | None, int], SideProcess] = {}
 
     def measure(self, case: Case) -> Result:
         """Measure a case. Who fails is left out from there on."""
@@ -44,7 +45,7 @@ class Pairs:
                 except SideError as error:
                     result.failed[name] = str(error)
                     del asks[name]
-                    self._end(self._sides.pop(case.asks[name].side, None))
+                    self._end(self._sides.pop(place(case.asks[name]), None))
                 else:
                     result.figures.setdefault(name, []).append(figures)
         tell("")
@@ -57,19 +58,23 @@ class Pairs:
 
     def ask(self, side: str, what: str, **options: Any) -> Any:
         """Ask a side something that is no measurement."""
-        if side not in self._sides:
-            self._sides[side] = SideProcess(side)
-        return self._sides[side].ask(what, **options)
+        return self._asked(Ask(side, what, options))
 
     def _ask(self, ask: Ask) -> list[float]:
-        options = {"budget": self.budget, **ask.options}
+        ask = replace(ask, options={"budget": self.budget, **ask.options})
         if not ask.fresh:
-            return self.ask(ask.side, ask.what, **options)
-        side = SideProcess(ask.side)
+            return self._asked(ask)
+        side = SideProcess(*place(ask))
         try:
-            return side.ask(ask.what, **options)
+            return side.ask(ask.what, **ask.options)
         finally:
             side.close()
+
+    def _asked(self, ask: Ask) -> Any:
+        key = place(ask)
+        if key not in self._sides:
+            self._sides[key] = SideProcess(*key)
+        return self._sides[key].ask(ask.what, **ask.options)
 
     def _end(self, side: SideProcess | None) -> None:
         if side is not None:
@@ -79,6 +84,11 @@ class Pairs:
         """End all sides."""
         while self._sides:
             self._end(self._sides.popitem()[1])
+
+
+def place(ask: Ask) -> tuple[str, int | None, int]:
+    """What tells the interpreter in which it is answered: the arguments of `SideProcess`."""
+    return ask.side, ask.threads, ask.ranks
 
 
 def tell(text: str) -> None:

@@ -18,7 +18,7 @@ class Side:
         title: What the table calls it.
         module: What must be importable; None for what comes with Python.
         package: What to install for it.
-        launcher: What its interpreter is started with.
+        launcher: What its interpreter is started with; {ranks} is how many of it.
         variable: The environment variable that names its interpreter, if it needs one of its own.
     """
 
@@ -52,7 +52,7 @@ PEERS = {
     "loky": Side("loky", "loky", "loky"),
     "torch": Side("torch RPC", "torch", "torch"),
     "gloo": Side("torch.distributed (gloo)", "torch", "torch"),
-    "mpi": Side("MPI (mpi4py)", "mpi4py", "mpi4py mpich", ("mpiexec", "-n", "2")),
+    "mpi": Side("MPI (mpi4py)", "mpi4py", "mpi4py mpich", ("mpiexec", "-n", "{ranks}")),
     "ray": Side("Ray actor", "ray", "ray"),
     "dask": Side("Dask actor", "distributed", "dask[distributed]"),
     "caffe2": Side("Caffe2", "caffe2", variable="PROCESSION_CAFFE2_PYTHON"),

@@ -29,6 +29,8 @@ from bench.peers import SIDES
 MAIN = Path(__file__).with_name("__main__.py")
 ANSWER_WITHIN = 180.0
 """Seconds for one question."""
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+"""The variables that say how many threads; Procession's workers heed them, too."""
 END_WITHIN = 30.0
 """Seconds for a side to end by itself."""
 
@@ -38,15 +40,22 @@ class SideError(Exception):
 
 
 class SideProcess:
-    """A side's interpreter, seen from the command."""
+    """A side's interpreter, seen from the command.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: A key of `peers.SIDES`.
+        threads: How many threads its BLAS and its OpenMP are held to; None leaves them alone.
+        ranks: Of how many processes it is made, if it is started by a launcher.
+    """
+
+    def __init__(self, name: str, threads: int | None = None, ranks: int = 2) -> None:
         self.name = name
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the side
         self._heard = b""
         search = [str(MAIN.parents[1]), str(MAIN.parents[3] / "pkg"), os.environ.get("PYTHONPATH")]
         python = os.environ.get(SIDES[name].variable or "") or sys.executable
-        command = [*SIDES[name].launcher, python, str(MAIN), "side", name]
+        launcher = [part.format(ranks=ranks) for part in SIDES[name].launcher]
+        command = [*launcher, python, str(MAIN), "side", name]
         if SIDES[name].launcher:
             command[0] = beside_python(command[0])
         self._process = subprocess.Popen(
@@ -54,7 +63,9 @@ class SideProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._noise,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))},
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, search))}
+            | ({} if threads is None else dict.fromkeys(THREADS, str(threads))),
             start_new_session=True,
         )
 

@@ -13,6 +13,20 @@ from bench.case import OURS, Goal, Result
 from bench.peers import PEERS, SIDES
 from procession.version import __version__
 
+HEEDED = (
+    "OPENBLAS_",
+    "MKL_",
+    "BLIS_",
+    "OMP_",
+    "KMP_",
+    "ONEDNN_",
+    "ATEN_",
+    "NPY_",
+    "MPIR_",
+    "MPICH_",
+)
+"""What variables begin with by which the libraries of some side do something else."""
+
 
 def shown(value: float, unit: str) -> str:
     """A figure for people."""
@@ -88,16 +102,24 @@ def machine(peers: Sequence[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "cores": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],
+        "variables": {name: os.environ[name] for name in sorted(os.environ) if heeded(name)},
         "peers": {name: PEERS[name].version() for name in peers},
     }
 
 
+def heeded(variable: str) -> bool:
+    """Whether a library may do something else because of an environment variable."""
+    return variable.startswith(HEEDED)
+
+
 def header(found: dict[str, Any]) -> str:
-    """The same in a line."""
+    """The same in a line, and in a second one if a variable may have had a say in it."""
+    variables = " ".join(f"{name}={value}" for name, value in found["variables"].items())
     peers = [f"{name} {version or ''}".strip() for name, version in found["peers"].items()]
     return (
         f"Python {found['python']}, NumPy {found['numpy']}, {found['system']}, {found['cores']} "
         f"cores, load {found['load']:.1f}; peers: {', '.join(peers) or 'none'}"
+        + (f"\nset: {variables}" if variables else "")
     )
 
 

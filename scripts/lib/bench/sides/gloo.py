@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-from bench.sides import mlp
+from bench.sides import models, torch_models
 from bench.sides.timing import per_turn
 
 RANKS = 2
@@ -49,13 +49,9 @@ def _allreduce(size: int) -> Callable[[], Any]:
 
 
 def _parallel(batch: int) -> Callable[[], Any]:
-    x, label = (torch.from_numpy(each) for each in mlp.data(batch))
-    label = label.long()
-    layers = [torch.nn.Linear(*sizes) for sizes in zip(mlp.SIZES, mlp.SIZES[1:], strict=False)]
-    model = torch.nn.parallel.DistributedDataParallel(
-        torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1])
-    )
-    optimizer = torch.optim.SGD(model.parameters(), lr=mlp.RATE)
+    x, label = torch_models.batch_of("mlp", batch)
+    model = torch.nn.parallel.DistributedDataParallel(torch_models.module("mlp"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=models.RATE)
 
     def step() -> None:
         optimizer.zero_grad()

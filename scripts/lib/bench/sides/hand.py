@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.sides import mlp
+from bench.sides import models
 
 
 class Side:
     """Nothing to be kept."""
 
     def step(self, budget: float, batch: int, check: bool = False) -> list[float]:
-        """One step of SGD."""
-        x, label = mlp.data(batch)
-        w1, b1, w2, b2 = mlp.parameters().values()
-        rate, rows, loss = np.float32(mlp.RATE), np.arange(batch), 0.0
+        """One step of SGD of the MLP."""
+        x, label = models.data("mlp", batch)
+        w1, b1, w2, b2 = models.parameters("mlp").values()
+        rate, rows, loss = np.float32(models.RATE), np.arange(batch), 0.0
         h, y = np.empty((batch, len(w1)), np.float32), np.empty((batch, len(w2)), np.float32)
         dh, dw1, dw2 = np.empty_like(h), np.empty_like(w1), np.empty_like(w2)
         positive = np.empty(h.shape, np.bool_)
@@ -43,7 +43,7 @@ class Side:
                 np.multiply(slope, rate, slope)
                 np.subtract(parameter, slope, parameter)
 
-        return mlp.figures(run, lambda: loss, budget, check)
+        return models.figures(run, lambda: loss, budget, check)
 
     def close(self) -> None:
         """Nothing to be closed."""

@@ -22,9 +22,12 @@ class Side:
         compiled = self._session.compile(plan)
         return timed(lambda: self._session.run(compiled), budget)
 
-    def step(self, budget: float, batch: int, check: bool = False, steps: int = 1) -> list[float]:
+    def step(
+        self, budget: float, batch: int, model: str = "mlp", check: bool = False, steps: int = 1
+    ) -> list[float]:
         """One step of SGD: a net that is compiled once, or a plan of so many steps."""
-        return trained(self._session, self._session.workspace(), budget, batch, check, steps)
+        workspace = self._session.workspace()
+        return trained(self._session, workspace, budget, batch, model, check, steps)
 
     def operators_of_a_millisecond(self, budget: float) -> int:
         """How many operators make a plan of one millisecond."""

@@ -1,4 +1,4 @@
-"""MPI: two ranks, of which the second answers the first. It always spins while it waits."""
+"""MPI: ranks of which the others answer the first. They always spin while they wait."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PAUSE = 0.005
 
 
 class Side:
-    """The rank that measures; the other one stays in here until it is told to stop."""
+    """The rank that measures; the others stay in here until they are told to stop."""
 
     def __init__(self) -> None:
         self._comm = MPI.COMM_WORLD
-        if self._comm.Get_size() != 2:
-            raise RuntimeError("this side is started by `mpiexec -n 2`")
-        if self._comm.Get_rank() == 1:
+        if self._comm.Get_size() < 2:
+            raise RuntimeError("this side is started by `mpiexec -n 2`, or with more of them")
+        if self._comm.Get_rank() > 0:
             answer(self._comm)
             raise SystemExit
 
@@ -48,10 +48,14 @@ class Side:
 
     def _together(self, kind: int, size: int, budget: float) -> list[float]:
         def measured(number: int) -> float:
-            self._comm.send((kind, size, number), dest=1)
+            self._tell(kind, size, number)
             return turns(self._comm, kind, size, number)
 
         return per_turn(measured, budget)
+
+    def _tell(self, *order: int) -> None:
+        for rank in range(1, self._comm.Get_size()):
+            self._comm.send(order, dest=rank)
 
     def _measured(
         self, kind: int, there: np.ndarray, back: np.ndarray, budget: float
@@ -68,12 +72,12 @@ class Side:
         return seconds
 
     def close(self) -> None:
-        """Stop the other rank."""
-        self._comm.send((STOP, 0, 0), dest=1)
+        """Stop the other ranks."""
+        self._tell(STOP, 0, 0)
 
 
 def turns(comm: MPI.Comm, kind: int, size: int, number: int) -> float:
-    """Make a call so many times, together with the other rank; seconds for all."""
+    """Make a call so many times, together with the other ranks; seconds for all."""
     array = np.zeros(size // 4, np.float32)
 
     def call() -> None:
@@ -91,7 +95,7 @@ def turns(comm: MPI.Comm, kind: int, size: int, number: int) -> float:
 
 
 def answer(comm: MPI.Comm) -> None:
-    """Be the rank that answers."""
+    """Be a rank that answers."""
     status = MPI.Status()
     while True:
         while not comm.iprobe(source=0):

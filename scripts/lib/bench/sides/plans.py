@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.sides import mlp
+from bench.sides import models
 from procession import Net, Node, Plan, Task, TaskGroup, WorkspaceType, execution_step
 
 FLOATS = 20_000
@@ -62,17 +62,17 @@ def _plan(net: Net) -> Plan:
 
 
 def trained(
-    session: Any, workspace: Any, budget: float, batch: int, check: bool, steps: int
+    session: Any, workspace: Any, budget: float, batch: int, model: str, check: bool, steps: int
 ) -> list[float]:
     """Steps of training in a session: seconds of each, so many to a run of what is compiled."""
     net = Net("step")
-    mlp.add_step(net, wanted=list(mlp.parameters()))
-    for name, value in mlp.blobs(batch).items():
+    models.add_step(model, net, wanted=list(models.parameters(model)))
+    for name, value in models.blobs(model, batch).items():
         workspace.feed_blob(name, value)
     plan = Plan("training")
     plan.AddStep(execution_step("steps", net, num_iter=steps))
     compiled = session.compile(net if steps == 1 else plan)
-    seconds = mlp.figures(
+    seconds = models.figures(
         lambda: session.run(compiled), lambda: workspace.fetch_blob("loss"), budget, check
     )
     return seconds if check else [each / steps for each in seconds]

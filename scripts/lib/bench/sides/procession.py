@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import psutil
 
 import procession
-from bench.sides import mlp
 from bench.sides.plans import (
     noop_group,
     scaling_plan,
@@ -19,35 +17,16 @@ from bench.sides.plans import (
     tanh_plan,
     trained,
 )
-from bench.sides.timing import Startup, add, array_of, noop, per_turn, rate, timed
-from procession import (
-    Net,
-    Node,
-    ProcessSession,
-    Task,
-    TaskGroup,
-    WorkspaceType,
-    execution_step,
-    train,
-)
+from bench.sides.timing import Startup, add, array_of, noop, rate, timed
+from bench.sides.together import Together
+from procession import Net, Node, ProcessSession
 
 OTHER = 64 << 10
 """Bytes of the blob that is fetched in between."""
-STEPS = 50
-"""Steps in a run of what is trained."""
 
 
-class Side:
+class Side(Together):
     """A session for each set of nodes, kept open."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[tuple[str, ...], ProcessSession] = {}
-
-    def _session(self, nodes: Iterable[str]) -> ProcessSession:
-        names = tuple(nodes)
-        if names not in self._sessions:
-            self._sessions[names] = ProcessSession(names)
-        return self._sessions[names]
 
     def roundtrip(self, budget: float, nodes: int) -> list[float]:
         """A compiled no-op task on each of the nodes."""
@@ -77,72 +56,14 @@ class Side:
             compiled = session.compile(plan)
         return timed(lambda: session.run(compiled), budget)
 
-    def step(self, budget: float, batch: int, check: bool = False, steps: int = 1) -> list[float]:
+    def step(
+        self, budget: float, batch: int, model: str = "mlp", check: bool = False, steps: int = 1
+    ) -> list[float]:
         """One step of SGD: a net that is compiled once, or a plan of so many steps."""
         session = self._session(["n0"])
         with Node("n0"):
-            return trained(session, session.workspace("n0"), budget, batch, check, steps)
-
-    def barrier(self, budget: float) -> list[float]:
-        """`Barrier` of two nodes, in a loop of theirs."""
-        return self._together(lambda net, world: net.Barrier(world, []), 4, budget)
-
-    def allreduce(self, budget: float, size: int) -> list[float]:
-        """`Allreduce` in place, of two nodes, in a loop of theirs."""
-        return self._together(lambda net, world: net.Allreduce([world, "g"], "g"), size, budget)
-
-    def _together(self, call: Callable[[Net, Any], Any], size: int, budget: float) -> list[float]:
-        names = ["n0", "n1"]
-        session = self._session(names)
-        nets = {}
-        with TaskGroup(WorkspaceType.GLOBAL) as init:
-            for rank, name in enumerate(names):
-                with Node(name):
-                    net, nets[name] = Net("init"), Net("call")
-                    world = net.CreateCommonWorld([], ["world"], size=len(names), rank=rank)
-                    net.ConstantFill([], ["g"], shape=[size // 4], value=0.0)
-                    call(nets[name], world)
-                    Task(step=net)
-        session.run(init)
-        compiled: dict[int, Any] = {}
-
-        def turns(number: int) -> float:
-            if number not in compiled:
-                with TaskGroup(WorkspaceType.GLOBAL) as group:
-                    for name, net in nets.items():
-                        with Node(name):
-                            Task(step=execution_step("loop", net, num_iter=number))
-                compiled[number] = session.compile(group)
-                session.run(compiled[number])
-            begin = time.perf_counter()
-            session.run(compiled[number])
-            return time.perf_counter() - begin
-
-        return per_turn(turns, budget)
-
-    def parallel(self, budget: float, batch: int, nodes: int) -> list[float]:
-        """Examples per second of data-parallel training, a thread per node."""
-        names = tuple(f"t{number}" for number in range(nodes))
-        if names not in self._sessions:
-            self._sessions[names] = ProcessSession(names, threads_per_node=1)
-        session = self._sessions[names]
-        inside, hidden, outside = mlp.SIZES
-
-        def build(model: Any) -> Any:
-            h = train.brew.relu(model, train.brew.fc(model, "x", "h", inside, hidden), "h")
-            y = train.brew.fc(model, h, "y", hidden, outside)
-            return model.net.SoftmaxWithLoss([y, "label"], ["p", "loss"])[1]
-
-        training = train.data_parallel(
-            build, names, lambda model: train.build_sgd(model, mlp.RATE), steps=STEPS
-        )
-        for name in names:
-            for blob, value in zip(("x", "label"), mlp.data(batch), strict=True):
-                session.workspace(name).feed_blob(blob, value)
-        session.run(training.init)
-        compiled = session.compile(training.step)
-        seconds = timed(lambda: session.run(compiled), budget)
-        return [nodes * batch * STEPS / each for each in seconds]
+            workspace = session.workspace("n0")
+            return trained(session, workspace, budget, batch, model, check, steps)
 
     def message_bytes(self, budget: float, parameters: int) -> list[float]:
         """Bytes in both directions for each later run of a plan with so many parameters."""
@@ -319,8 +240,3 @@ class Side:
             "close": closed,
             "uss": float(np.median(private)),
         }
-
-    def close(self) -> None:
-        """Close the sessions."""
-        for session in self._sessions.values():
-            session.close()

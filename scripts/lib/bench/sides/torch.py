@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed.rpc as rpc
 
-from bench.sides import mlp
+from bench.sides import models, torch_models
 from bench.sides.timing import Startup, noop, rate, timed
 
 
@@ -107,28 +107,23 @@ class Side:
         laps.lap()
         return laps.figures(further)
 
-    def step(self, budget: float, batch: int, check: bool = False) -> list[float]:
-        """One step of SGD, eager, with as many threads as there are cores."""
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-        x, label = (torch.from_numpy(each) for each in mlp.data(batch))
-        label = label.long()
-        layers = [torch.nn.Linear(*sizes) for sizes in zip(mlp.SIZES, mlp.SIZES[1:], strict=False)]
-        model = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1])
-        values = [torch.from_numpy(each) for each in mlp.parameters().values()]
-        with torch.no_grad():
-            for parameter, value in zip(model.parameters(), values, strict=True):
-                parameter.copy_(value)
-        optimizer = torch.optim.SGD(model.parameters(), lr=mlp.RATE)
+    def step(
+        self, budget: float, batch: int, model: str = "mlp", check: bool = False
+    ) -> list[float]:
+        """One step of SGD, eager."""
+        x, label = torch_models.batch_of(model, batch)
+        module = torch_models.module(model)
+        optimizer = torch.optim.SGD(module.parameters(), lr=models.RATE)
         lost = torch.zeros(())
 
         def run() -> None:
             nonlocal lost
             optimizer.zero_grad()
-            lost = torch.nn.functional.cross_entropy(model(x), label)
+            lost = torch.nn.functional.cross_entropy(module(x), label)
             lost.backward()
             optimizer.step()
 
-        return mlp.figures(run, lambda: lost.detach(), budget, check)
+        return models.figures(run, lambda: lost.detach(), budget, check)
 
     def close(self) -> None:
         """End the group."""
