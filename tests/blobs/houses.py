@@ -77,7 +77,9 @@ class Coordinator:
         """The size of all segments."""
         return sum(segment.size for segment in self.segments.values())
 
-    def request(self, least: int, preferred: int, returned: Sequence[str]) -> Segment:
+    def request(
+        self, least: int, preferred: int, returned: Sequence[str], world: str = ""
+    ) -> Segment:
         """What the worker's pool asks for."""
         assert 0 < least <= preferred
         self.requests.append((least, preferred))
@@ -90,7 +92,7 @@ class Coordinator:
             preferred = max(least, min(preferred, left) // PAGE * PAGE)
         segment = Segment.create(preferred)
         self.segments[segment.name] = segment
-        if least > COMMON // 2:
+        if world or least > COMMON // 2:
             self.dedicated.add(segment.name)
         self.granted += 1
         attached = Segment.attach(segment.name, segment.size)

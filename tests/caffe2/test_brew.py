@@ -178,8 +178,24 @@ def test_the_part_that_predicts() -> None:
     )
     assert [op.type for op in net.Proto().op] == ["FC", "Relu", "FC"]
     assert sorted(more) == ["h_b", "h_w", "y_b", "y_w"]
+    assert list(net.Proto().external_output) == ["y"]
     assert net.Proto().name == "m_predict"
     assert (net.Proto().op[0].input[0], net.Proto().op[0].device_option.device_id) == ("z", 1)
+
+
+def test_a_model_may_take_known_operators_only() -> None:
+    model = ModelHelper("m", allow_not_known_ops=False)
+    assert str(model.Sigmoid("x", "y")) == "y"
+    with pytest.raises(AttributeError, match="no operators like 'Sqr'"):
+        model.Sqr("x", "y")
+
+
+def test_arguments_of_scopes_are_told() -> None:
+    with brew.arg_scope([brew.fc, brew.conv], axis=1), brew.arg_scope(brew.fc, axis=2):
+        told = brew.get_current_scope()
+    assert told == {"fc": {"axis": 2}, "conv": {"axis": 1}}
+    told["fc"]["axis"] = 3
+    assert brew.get_current_scope() == {}
 
 
 def test_rates_are_multiplied_in_the_current_workspace() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from procession import ExecutionStep, Net, Node, ProcessSession, Task, TaskGroup, WorkspaceType
 from procession.blobs.segment import Segment
-from procession.blobs.shared import SharedPool
+from procession.blobs.shared import SegmentRequest, SharedPool
 from procession.cluster import estate
 from procession.cluster.board import BOARD_SIZE, RUN, Board, task_word
 from procession.cluster.worker import _Monitor
@@ -216,7 +216,7 @@ class Inside:
 
     def __init__(
         self,
-        request: Callable[[int, int, Sequence[str]], Segment],
+        request: SegmentRequest,
         board: Any,
         journal: tuple[str, int],
         left: estate.Estate | None = None,
@@ -310,7 +310,7 @@ def _hear() -> Any:
 
 
 def _live(order: Any, known: dict[str, NodeProgram]) -> None:
-    def request(least: int, preferred: int, returned: Sequence[str]) -> Segment:
+    def request(least: int, preferred: int, returned: Sequence[str], world: str = "") -> Segment:
         trace = sys.gettrace()
         sys.settrace(None)
         _say(least=least, preferred=preferred, returned=list(returned))

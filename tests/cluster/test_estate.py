@@ -110,8 +110,10 @@ class House:
         self.segments.append(Segment.create(size))
         return self.segments[-1]
 
-    def request(self, least: int, preferred: int, returned: Sequence[str]) -> Segment:
-        granted = self.memory.grant(NeedSegment(least, preferred, tuple(returned)))
+    def request(
+        self, least: int, preferred: int, returned: Sequence[str], world: str = ""
+    ) -> Segment:
+        granted = self.memory.grant(NeedSegment(least, preferred, tuple(returned), world))
         return Segment.attach(granted.name, granted.size)
 
     def hold(self, at: Any) -> None:

@@ -53,8 +53,10 @@ class Store:
         self.names: set[str] = set()
         """Of all segments that there have been."""
 
-    def _request(self, least: int, preferred: int, returned: Sequence[str]) -> Segment:
-        segment = self.memory.grant(NeedSegment(least, preferred, tuple(returned)))
+    def _request(
+        self, least: int, preferred: int, returned: Sequence[str], world: str = ""
+    ) -> Segment:
+        segment = self.memory.grant(NeedSegment(least, preferred, tuple(returned), world))
         self.names.add(segment.name)
         return Segment.attach(segment.name, segment.size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.session.process_nodes import python_net, run_on, segments
 
 from procession import (
     CollectiveError,
+    LocalSession,
     Net,
     Node,
     NodeDiedError,
@@ -182,3 +184,43 @@ def test_members_of_runs_of_their_own() -> None:
         for rank, future in enumerate(futures):
             future.result(20)
             assert session.workspace(f"n{rank}").fetch_blob("x") == 3
+
+
+@pytest.mark.parametrize("kind", [ProcessSession, partial(LocalSession, isolate=True)])
+def test_sixteen_members(kind: Any) -> None:
+    def calls(net: Net, world: str, x: str, rank: int) -> None:
+        net.Allreduce([world, "few"], "few sum")
+        net.Allreduce([world, x], "sum")
+        barrier(net, world, x, rank)
+
+    with kind() as session:
+        session.run(members(16, no_calls, create=True))
+        for rank in range(16):
+            workspace = session.workspace(f"n{rank}")
+            workspace.feed_blob("few", np.arange(5) + rank)
+            workspace.feed_blob(f"x {rank}", np.arange(20_000) + rank)
+        session.run(members(16, calls, turns=3))
+        for rank in range(16):
+            workspace = session.workspace(f"n{rank}")
+            for name, length in (("few sum", 5), ("sum", 20_000)):
+                got = workspace.fetch_blob(name)
+                np.testing.assert_array_equal(got, np.arange(length) * 16 + sum(range(16)))
+
+
+def test_where_there_is_no_room_to_move_it_is_copied() -> None:
+    def count(net: Net, world: str, x: str, rank: int) -> None:
+        net.Python(direct)([world], ["direct"])
+
+    def direct(inputs: Any, outputs: Any) -> None:
+        outputs[0].feed(np.int64(inputs[0].data.direct))
+
+    with ProcessSession(["n0", "n1"], memory_limit=12 << 20) as session:
+        session.run(members(2, no_calls, create=True))
+        for rank in range(2):
+            session.workspace(f"n{rank}").feed_blob(f"x {rank}", np.ones(1 << 20))
+        session.run(members(2, allreduce, turns=3))
+        session.run(members(2, count))
+        for rank in range(2):
+            workspace = session.workspace(f"n{rank}")
+            np.testing.assert_array_equal(workspace.fetch_blob(f"x {rank}"), np.full(1 << 20, 8.0))
+            assert workspace.fetch_blob("direct") == 0

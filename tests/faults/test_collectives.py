@@ -7,11 +7,22 @@
 | waiting | it has arrived, and waits for the others |
 | folding | it has arrived, and reduces |
 | again | its share is reduced, and nobody knows (three members or more) |
-| taking | all are reduced, and it copies them out |
+| taking | all are reduced, and it copies them out (three members or more) |
+
+And of calls in which the others' tensors are read where they lie:
+
+| phase | what has been seen of it by then |
+| --- | --- |
+| telling | all have met, and it was to say where its tensors lie |
+| mapping | it has said so, and was to map the others' |
+| reducing | all have met, and it reduces its share |
+| copying | its share is reduced, and it copies the others' |
+| looking | it has the whole result, and others may be copying from it |
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -36,7 +47,14 @@ from procession import (
 from procession.testing.session_contract.worlds import allreduce, barrier, members, no_calls
 
 SMALL, LARGE = 10, 300_000
-"""Elements that go through at once, and in several parts."""
+"""Elements that go through at once, and in several parts, or else are read where they lie."""
+DIRECT = {
+    "telling": ("ways", "write_places"),
+    "mapping": ("ways", "read_places"),
+    "reducing": ("ways", "do_folds"),
+    "copying": ("ways", "do_copies"),
+    "looking": ("World", "_check_all_there"),
+}
 
 
 def deadly(what: str, turn: int) -> Any:
@@ -63,6 +81,22 @@ def deadly(what: str, turn: int) -> Any:
             world.World._arrive = dies(world.World._arrive)
         elif what == "waiting":
             world.World._wait = dies(world.World._wait)
+        elif what == "taking":
+            shares = world.World._in_shares
+
+            def in_shares(self: Any, plan: Any, dtype: Any, put: Any, outs: Any, *rest: Any) -> Any:
+                """The results are looked into when they are written, and not before."""
+
+                class Outs(list):  # type: ignore[type-arg]
+                    __getitem__ = dies(list.__getitem__)
+
+                return shares(self, plan, dtype, put, Outs(outs), *rest)
+
+            world.World._in_shares = in_shares
+        elif what in DIRECT:
+            where, name = DIRECT[what]
+            place = getattr(world, where)
+            setattr(place, name, dies(getattr(place, name)))
         else:
             world.fold = dies(world.fold)
 
@@ -89,6 +123,15 @@ def begun(session: ProcessSession, size: int, elements: int, value: float = 0.0)
         (3, LARGE, "again", 2),
         (3, LARGE, "again", 4),
         (3, SMALL, "waiting", 5),
+        (3, LARGE, "taking", 4),
+        (2, LARGE, "telling", 1),
+        (3, LARGE, "mapping", 1),
+        (2, LARGE, "reducing", 3),
+        (2, LARGE, "copying", 4),
+        (2, LARGE, "looking", 2),
+        (3, LARGE, "reducing", 2),
+        (3, LARGE, "copying", 1),
+        (3, LARGE, "looking", 3),
     ],
 )
 def test_a_member_is_killed(size: int, elements: int, phase: str, turn: int) -> None:
@@ -124,6 +167,31 @@ def test_a_member_is_killed_at_any_moment(turn: int) -> None:
         # Whoever waited has given up, and says so at once.
         with pytest.raises((OperatorError, NodeDiedError)):
             session.run(members(2, allreduce))
+
+
+@pytest.mark.parametrize("turn", range(2))
+def test_a_member_stands_still_while_it_is_cancelled(turn: int) -> None:
+    """It stopped in the midst of reading, and is killed there: the other does not wait for it."""
+    chance = chance_for(f"stopped {turn}")
+    with ProcessSession(["n0", "n1"], on_node_failure="restart") as session:
+        begun(session, 2, 8 * LARGE)
+        future = endless(session)
+        running(session)
+        pid = pid_of(session, "n1")
+        with after(chance.random() * 0.05, lambda: stop(pid)):
+            pass
+        try:
+            session.cancel()
+            with pytest.raises((RunCancelledError, NodeDiedError)):
+                future.result(WITHIN)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                send(pid, signal.SIGCONT)
+        begun(session, 2, LARGE, 1.0)
+        session.run(members(2, allreduce, turns=3))
+        for rank in range(2):
+            value = session.workspace(f"n{rank}").fetch_blob(f"x {rank}")
+            np.testing.assert_array_equal(value, np.full(LARGE, 8.0))
 
 
 def messages(net: Net, world: str, x: str, rank: int) -> None:

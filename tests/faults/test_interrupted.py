@@ -21,10 +21,11 @@ from tests.session.process_nodes import segments
 
 import procession
 from procession import Net, Node, ProcessSession, Task, TaskGroup, WorkspaceType
+from procession.testing.session_contract.worlds import barrier, members, no_calls
 
 ROOMS = Path(procession.__file__).parent
 TRACED = tuple(str(ROOMS / room) for room in ("cluster", "session/process.py"))
-FINALIZERS = {"_over", "_over_large", "end", "_forget", "forget"}
+FINALIZERS = {"__del__", "_over", "_over_large", "end", "_forget", "forget"}
 """Python itself loses a Ctrl-C that comes in one of these: nobody hears what they raise."""
 NODES = ["a", "b"]
 NEVER = 1 << 40
@@ -160,6 +161,28 @@ class TestBetweenAnyTwoOpcodes:
             at += step
         assert at > 1
         assert {name: stats.pid for name, stats in session.stats().items()} == pids
+
+
+class TestWorlds:
+    def test_leave_nothing(self, session):
+        """What no run ends any more has its name taken away at once all the same."""
+        create = session.compile(members(2, no_calls, create=True, nodes=NODES))
+        meet = session.compile(members(2, barrier, nodes=NODES))
+        session.run(create)
+        before = segments()
+
+        def act() -> object:
+            return session.run(create)
+
+        assert not interrupted(act, NEVER)
+        at = 1
+        while interrupted(act, at):
+            assert segments() == before
+            at += 13
+        assert at > 100
+        session.run(create)
+        session.run(meet)
+        assert len(session._supervisor.nodes["a"].seats) <= 2
 
 
 class TestOpeningAndClosing:

@@ -26,8 +26,9 @@ import pytest
 from tests.faults.moments import MIB, adding, gone, pid_of, send
 from tests.session.process_nodes import python_net, run_on, segments
 
-from procession import Node, ProcessSession, Task, TaskGroup, WorkspaceType
+from procession import Node, NodeDiedError, ProcessSession, Task, TaskGroup, WorkspaceType
 from procession.blobs.segment import PREFIX
+from procession.testing.session_contract.worlds import allreduce, members, no_calls
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 SHM = Path("/dev/shm")
@@ -105,6 +106,50 @@ class TestMemory:
         with ProcessSession(["a", "b"]) as other:
             work(other)
             self.start_and_kill(one, other)
+
+    def test_members_of_a_world_see_what_they_exchange_and_nothing_else(self):
+        with ProcessSession(["n0", "n1", "apart"], on_node_failure="restart") as session:
+            self.exchange(session)
+            before = self.shown(session)
+            session.workspace("n0").feed_blob("other", np.ones(MIB))
+            session.workspace("n0").remove_blob("x 0")
+            for size in (MIB // 20, MIB // 8, MIB):
+                session.workspace("n0").feed_blob(f"more {size}", np.ones(size))
+            assert self.shown(session) == before
+            assert not self.in_use(session) & before
+            # Nor when another process goes on with the memory.
+            send(pid_of(session, "n0"), "SIGKILL")
+            with pytest.raises(NodeDiedError):
+                session.workspace("n0").fetch_blob("other")
+            for size in (MIB // 20, MIB // 8, MIB):
+                session.workspace("n0").feed_blob(f"yet more {size}", np.ones(size))
+            assert not self.in_use(session) & before
+
+    def exchange(self, session: ProcessSession) -> None:
+        session.run(members(2, no_calls, create=True))
+        for rank in range(2):
+            session.workspace(f"n{rank}").feed_blob("secret", np.ones(MIB // 8))
+            session.workspace(f"n{rank}").feed_blob(f"x {rank}", np.ones(MIB // 8))
+        session.run(members(2, allreduce, turns=3))
+
+    def shown(self, session: ProcessSession) -> set[str]:
+        """The segments of n0 that n1 has mapped, which it may not write."""
+        own = set(session._supervisor.nodes["n0"].memory.sizes())
+        found = mapped(pid_of(session, "n1")) & own
+        assert len(found) == 1
+        lines = Path(f"/proc/{pid_of(session, 'n1')}/maps").read_text().splitlines()
+        for line in lines:
+            if any(name in line for name in found):
+                assert line.split()[1] == "r--s"
+        assert not mapped(pid_of(session, "apart")) & own
+        return found
+
+    def in_use(self, session: ProcessSession) -> set[str]:
+        """Where the blobs of n0 lie."""
+        workspace = session.workspace("n0")
+        held = [workspace.fetch_blob(name) for name in workspace.blobs if name != "world 0"]
+        assert len(held) >= 4
+        return {lease.segment for lease in session._supervisor.nodes["n0"].memory.leases()}
 
     def start_and_kill(self, one: ProcessSession, other: ProcessSession) -> None:
         one.workspace("late").feed_blob("x", np.ones(MIB))

@@ -39,8 +39,9 @@ def test_what_no_argument_can_be(value: object) -> None:
 
 
 def test_an_argument_without_a_value() -> None:
-    with pytest.raises(ValueError, match="'empty'"):
-        arguments_by_name([Argument(name="empty")])
+    made = [Argument(name="empty"), Argument(i=1), make_argument("list", [])]
+    assert arguments_by_name(made) == {"empty": None, "list": None}
+    assert arguments_by_name([]) == {}
 
 
 def test_runs_are_counted_once_for_all_who_ask() -> None:

@@ -480,6 +480,20 @@ def test_the_scopes_in_force_are_those_of_the_start():
     assert gradients == {"y": "s/y_autogen_grad", "x": "x_grad"}
 
 
+def test_zeros_stand_for_the_gradient_of_what_nothing_depends_on():
+    option = DeviceOption(0, random_seed=5)
+    unit = CreateOperator(
+        "LSTMUnit", list("hcgs"), ["H", "C"], device_option=option, sequence_lengths=False
+    )
+    (fill, gradient), _ = GradientRegistry.GetGradientForOp(unit, [None, "dC"])
+    assert signature_of(fill) == "ConstantFill(H) -> H_grad_zeros"
+    assert signature_of(gradient).startswith("LSTMUnitGradient(h, c, g, s, H, C, H_grad_zeros, dC)")
+    assert fill.device_option == gradient.device_option == option
+    assert fill.is_gradient_op
+    (gradient,), _ = GradientRegistry.GetGradientForOp(unit, ["dH", "dC"])
+    assert list(gradient.input)[-2:] == ["dH", "dC"]
+
+
 def test_all_rules_can_be_applied():
     """Nothing but symbols of the operator itself: no rule fails on names."""
     for name, definition in REGISTRY.items():

@@ -55,7 +55,7 @@ ARRAY_GRADIENTS: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("RemovePadding", [f32(6, 2)], {"n_outputs": 1, "end_padding_width": 2}),
     ("Reshape", [f32(2, 3, 4)], {"shape": [0, -1]}),
     ("SequenceMask", [f32(2, 3), i32(1, 2)], {"mode": "sequence", "fill_val": 0.5}),
-    ("SequenceMask", [f32(2, 2, 3)], {"mode": "upper", "axis": 2, "batch": 1, "fill_val": 0.5}),
+    ("SequenceMask", [f32(2, 2, 3)], {"mode": "upper", "axis": 2, "batch": 0, "fill_val": 0.5}),
     ("Slice", [f32(3, 4)], {"starts": [1, 0], "ends": [-1, 2]}),
     ("Slice", [f32(3, 4), ints(1), ints(-2)], {}),
     ("SortedSegmentMean", [f32(4, 2), IDS], {}),

@@ -211,7 +211,7 @@ ARRAYS: dict[str, list[Sample]] = {
         of(f32(2, 3), i32(1, 2), mode="sequence"),
         of(f32(2, 3), i32(0, 2), mode="window", radius=1),
         *[of(f32(2, 3), mode=mode) for mode in ("upper", "lower", "upperdiag", "lowerdiag")],
-        of(f32(2, 2, 3, 2), mode="upper", axis=2, batch=1, repeat_from_axis=3, fill_val=0.5),
+        of(f32(2, 2, 3, 2), mode="upper", axis=2, batch=0, repeat_from_axis=3, fill_val=0.5),
     ],
     "Shape": [of(f32(2, 3)), of(f32(2, 3), axes=[1, 0]), of(f32())],
     "Size": [of(f32(2, 3)), of(f32())],

@@ -18,6 +18,11 @@ def alone(lanes: int = 1) -> World:
 
 COLLECTIVE: dict[str, list[Sample]] = {
     "Allgather": [of(alone(), f32(2, 3)), of(alone(), f32()), of(alone(), ints(1, 2), ints(3))],
+    "AllgatherRows": [
+        of(alone(), f32(2, 3)),
+        of(alone(), ints(1, 2), f32(2, 3), n_outputs=2),
+        of(alone(), ints(), f32(0, 3), n_outputs=2),
+    ],
     "Allreduce": [
         of(alone(), f32(2, 3)),
         of(alone(), f32(2, 3), f32(4), n_outputs=2),

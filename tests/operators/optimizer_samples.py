@@ -12,7 +12,16 @@ def table() -> np.ndarray:
     return f32(5, 3)
 
 
+FUSED = {
+    f"{prefix}SparseAdagradFusedWithSparseLengths{kind}Gradient": [
+        of(table(), positive(*moment), TWICE, f32(3, 3), RATE, np.array([1, 0, 3], np.int32))
+    ]
+    for kind in ("Sum", "Mean")
+    for prefix, moment in (("", (5, 3)), ("RowWise", (5,)))
+}
+
 OPTIMIZERS: dict[str, list[Sample]] = {
+    **FUSED,
     "Adadelta": [
         of(f32(3), positive(3), positive(3), f32(3), RATE, decay=0.8),
         of(f32(), positive(), positive(), f32(), f32()),

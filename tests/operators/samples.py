@@ -154,6 +154,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "SumElementsGradient": [of(f32(2, 3), f32(), average=True), of(f32(), f32(1))],
     "SumSqrElements": [*unary(), *unary(average=True)],
     "SumSqrElementsGradient": [of(f32(2, 3), f32(), average=True), of(f32(), f32())],
+    "Summarize": [of(f32(2, 3), n_outputs=1), of(ints(1, 2))],
     "Tanh": unary(),
     "TanhGradient": [of(f32(2, 3), f32(2, 3)), of(f32(), f32())],
     "UniformFill": [*fills(min=1.0, max=2.0), of(f32(2), f32() * 0, f32() * 0 + 1)],

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from tests.operators.make import f32
 
+from procession import Net
 from procession.operators import REGISTRY
 from procession.testing.gradcheck import run_operator
 
@@ -133,3 +135,27 @@ def test_rules_ask_for_the_gradients_that_there_are(inputs, quiet):
     (rule,) = REGISTRY["Conv"].rules(inputs, {"kernel": 2, "no_gradient_to_input": quiet}, 1)
     wanted = {(2, 0): "GI1 GI0", (2, 1): "GI1", (3, 0): "GI1 GI2 GI0", (3, 1): "GI1 GI2"}
     assert rule.outputs == tuple(wanted[inputs, quiet].split())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
+def test_gradient_of_images_is_left_out_where_nobody_wants_it(operator, bias):
+    size = 3 if operator == "Conv" else 5
+    x, w, dy = f32(2, 3, 4, 4), f32(3, 3, 2, 2), f32(2, 3, size, size)
+    given = {"kernel": 2} if bias else {"kernel": 2, "no_bias": 1}
+    everything = run_operator(f"{operator}Gradient", x, w, dy, **given)
+    kernel = REGISTRY[f"{operator}Gradient"].kernel
+    fewer = kernel(x, w, dy, outs=(None,) * (1 + bias), **given)
+    assert len(everything) == 2 + bias
+    for one, other in zip(fewer, everything[:-1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
+def test_first_layer_of_a_net_has_no_gradient_of_its_images(operator):
+    net = Net("net")
+    y = getattr(net, operator)(["x", "w", "b"], kernel=2)
+    net.AddGradientOperators([net.SumElements(y)], wanted=["w", "b"])
+    last = net.Proto().op[-1]
+    assert last.type == f"{operator}Gradient"
+    assert len(last.output) == 2

@@ -89,6 +89,34 @@ def test_print_errors(arguments):
         run_operator("Print", np.array(1), **arguments)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_summarize(dtype):
+    context = KernelContext(("x",), ("told",))
+    told = run_operator("Summarize", np.arange(12, dtype=dtype).reshape(3, 4), context=context)
+    assert told.dtype == (dtype if dtype != np.int64 else np.float32)
+    np.testing.assert_allclose(told, [0, 11, 5.5, np.sqrt(13)], rtol=1e-6)
+    one = run_operator("Summarize", np.array(5, dtype), context=context)
+    assert one.tolist() == [5, 5, 5, 0]
+
+
+def test_summarize_to_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "scope_x.summary"
+    log.write_text("from another run\n")
+    context = KernelContext(("scope/x",))
+    for run in range(2):
+        value = np.array([0, 2 + run], np.float32)
+        assert run_operator("Summarize", value, to_file=1, context=context) is None
+    assert log.read_text() == "0 2 1 1.41421\n0 3 1.5 2.12132\n"
+
+
+def test_summarize_errors():
+    with pytest.raises(ValueError, match="X is empty"):
+        run_operator("Summarize", np.zeros(0))
+    with pytest.raises(TypeError, match="X holds numbers, not str"):
+        run_operator("Summarize", "text")
+
+
 def test_is_empty_and_has_elements():
     for size, empty in ((0, True), (3, False)):
         answer = run_operator("IsEmpty", np.zeros(size))

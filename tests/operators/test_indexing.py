@@ -194,3 +194,37 @@ def test_one_hots():
     assert y.dtype == np.int64
     with pytest.raises(ValueError, match="do not fit together"):
         run_operator("BatchOneHot", data, np.int32([2, 2]), np.array([11, 21, 12]))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "error", "message"),
+    [
+        ("OneHot", ([1], [-2]), ValueError, "size must be from 0 up, not -2"),
+        ("SparseToDense", ([0.0], [[1.0]]), TypeError, "indices must be integers"),
+        ("SparseToDense", ([0], [True]), TypeError, "for numbers, not for bool"),
+        ("LengthsGather", ([1.0, 2.0], [-1, 3], [0]), ValueError, "numbers from 0 up"),
+        ("GatherRanges", ([1.0], [[[0.0, 1.0]]]), TypeError, "ranges must be integers"),
+        ("BatchOneHot", ([[1]], [-1], [1]), ValueError, "numbers from 0 up"),
+        ("ScatterAssign", ([[1.0]], [0], [[1j]]), TypeError, "slices are complex128"),
+        ("ScatterWeightedSum", ([True], [1.0], [0], [True], [1.0]), TypeError, "not for bool"),
+        ("BatchGatherGradient", ([[1.0]], [1], [[1.0]]), IndexError, "index 1 is out of bounds"),
+    ],
+)
+def test_what_does_not_fit(name, inputs, error, message):
+    with pytest.raises(error, match=message):
+        run_operator(name, *(np.array(each) for each in inputs))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("match_outer", [False, True])
+def test_gradient_of_what_was_gathered_more_than_once(axis, match_outer):
+    rng = np.random.default_rng(4)
+    data = rng.normal(size=(2, 3, 4))
+    outer = data.shape[:axis] if match_outer else ()
+    indices = rng.integers(0, data.shape[axis], (*outer, 5))
+    arguments = {"axis": axis, "match_outer": match_outer}
+    dy = rng.normal(size=run_operator("Gather", data, indices, **arguments).shape)
+    dx = run_operator("BatchGatherGradient", data, indices, dy, **arguments)
+    # What is gathered is linear in the data, so dY times it is dX times the data.
+    y = run_operator("Gather", data, indices, **arguments)
+    np.testing.assert_allclose((dy * y).sum(), (dx * data).sum())

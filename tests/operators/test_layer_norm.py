@@ -114,3 +114,14 @@ def test_there_are_as_many_outputs_as_asked_for():
 def test_errors(name, x, options, message):
     with pytest.raises(ValueError, match=message):
         run_operator(name, x, GAMMA, BETA, **options)
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("shape", [(0, 3, 2, 2), (0, 3), (2, 3, 0)])
+def test_instance_norm_of_nothing(shape, given):
+    x, scale, bias = np.zeros(shape, np.float32), np.ones(3, np.float32), np.ones(3, np.float32)
+    y, *moments = run_operator("InstanceNorm", x, scale, bias, n_outputs=3)
+    assert y.shape == shape
+    made = run_operator("InstanceNormGradient", x, scale, bias, y, *moments if given else ())
+    assert [each.shape for each in made] == [shape, (3,), (3,)]
+    assert not made[1].any()

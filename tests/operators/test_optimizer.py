@@ -116,12 +116,12 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("width", [3, 5000])
-def test_rows_are_updated_one_after_the_other(name, width):
+@pytest.mark.parametrize(("width", "often"), [(3, 1), (3, 100), (5000, 1)])
+def test_rows_are_updated_one_after_the_other(name, width, often):
     rng = np.random.default_rng(5)
     w = rng.normal(size=(6, width)).astype(np.float32)
-    indices = np.array([4, 1, 4, 0, 4, 1, 2, 3])
-    g = rng.normal(size=(8, width)).astype(np.float32)
+    indices = np.array([4, 1, 4, 0, *[4] * often, 1, 2, 3])
+    g = rng.normal(size=(indices.size, width)).astype(np.float32)
     inputs = ROWS[name](w, indices, g)
     at_once = REGISTRY[name].kernel(*inputs)
     homes = {written: read for read, written in REGISTRY[name].in_place}
@@ -129,7 +129,7 @@ def test_rows_are_updated_one_after_the_other(name, width):
     by_index, by_gradient = (
         next(place for place, each in enumerate(inputs) if each is what) for what in (indices, g)
     )
-    for place in range(8):
+    for place in range(indices.size):
         values[by_index], values[by_gradient] = indices[[place]], g[[place]]
         made = REGISTRY[name].kernel(*values)
         for written, read in homes.items():
@@ -137,7 +137,7 @@ def test_rows_are_updated_one_after_the_other(name, width):
                 values[read] = made[written]
     for written, read in homes.items():
         if read != by_gradient:
-            np.testing.assert_allclose(at_once[written], values[read], rtol=2e-5)
+            np.testing.assert_allclose(at_once[written], values[read], rtol=2e-5, atol=3e-7)
             assert np.array_equal(at_once[written][5], inputs[read][5])
 
 
@@ -258,3 +258,24 @@ def test_ftrl_makes_zeros_where_nothing_is_divided_by():
     zero = np.zeros(2, np.float32)
     made = run_operator("Ftrl", zero, np.zeros(4, np.float32), zero, beta=0.0, lambda2=0.0)
     assert made[0].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("kind", ["Sum", "Mean"])
+@pytest.mark.parametrize("prefix", ["", "RowWise"])
+def test_adagrad_right_from_the_gradient_of_segments(prefix, kind):
+    rng = np.random.default_rng(7)
+    table, dy = rng.normal(size=(9, 4)).astype(np.float32), f32(5, 4)
+    moment = np.ones(9 if prefix else (9, 4), np.float32)
+    lengths = np.array([3, 0, 70, 1, 2], np.int32)
+    indices = rng.integers(0, 9, 76)
+    rows = REGISTRY[f"SparseLengthsIndicesInGradient{kind}Gradient"].kernel(dy, lengths, indices)
+    plain = REGISTRY[f"{prefix}SparseAdagrad"].kernel(table, moment, indices, rows, LR)
+    fused = REGISTRY[f"{prefix}SparseAdagradFusedWithSparseLengths{kind}Gradient"].kernel
+    for one, other in zip(plain, fused(table, moment, indices, dy, LR, lengths), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    with pytest.raises(ValueError, match="there are 5 segments of rows of a parameter"):
+        fused(table, moment, indices, dy[:4], LR, lengths)
+    with pytest.raises(ValueError, match="add up to 76, but there are 75"):
+        fused(table, moment, indices[1:], dy, LR, lengths)
+    with pytest.raises(TypeError, match="the gradient is float64"):
+        fused(table, moment, indices, dy.astype(np.float64), LR, lengths)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tests.operators.make import f32
 
-from procession.operators import REGISTRY
+from procession.operators import REGISTRY, pooling
 from procession.testing.gradcheck import run_operator
 
 X = np.arange(36, dtype=np.float32).reshape(1, 1, 6, 6)
@@ -43,7 +43,7 @@ def test_global_pooling(name):
     want = np.array([[FUNCTIONS[name](channel) for channel in image] for image in x])
     y = run_operator(name, x, global_pooling=1)
     assert y.shape == (2, 3, 1, 1)
-    np.testing.assert_allclose(y[..., 0, 0], want, rtol=1e-5)
+    np.testing.assert_allclose(y[..., 0, 0], want, rtol=1e-5, atol=1e-6)
 
 
 def test_border_counts_if_it_is_to():
@@ -114,7 +114,6 @@ def test_errors(name):
         run_operator(f"{name}Gradient", X, X, X, kernel=2)
     with pytest.raises(TypeError, match="has no argument 'kernal'"):
         run_operator(name, X, kernal=2)
-    assert "dilation" not in REGISTRY[name].arguments
 
 
 def test_errors_of_some():
@@ -122,3 +121,57 @@ def test_errors_of_some():
         run_operator("MaxPool3D", X, kernel=2)
     with pytest.raises(ValueError, match=r"p=0.0 is not larger than 0"):
         run_operator("LpPool", X, kernel=2, p=0)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"dilation": 2}, {"dilations": [1, 2]}, {"dilation_h": 2, "dilation_w": 1}]
+)
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_dilations_are_refused(name, arguments):
+    with pytest.raises(ValueError, match=f"{name}: pooling is without dilations"):
+        run_operator(name, X, kernel=2, **arguments)
+    run_operator(name, X, kernel=2, dilation=1)
+
+
+def test_average_of_nothing():
+    # The last window of Caffe's way begins behind the image.
+    x = np.ones((1, 1, 2, 2), np.float32)
+    y = run_operator("AveragePool", x, kernel=1, stride=2, legacy_pad=3)
+    assert y.shape == (1, 1, 2, 2)
+    assert np.isnan(y).sum() == 3
+    assert y[0, 0, 0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"kernel": 3, "stride": 2, "pad": 1},
+        {"kernel": 3, "pads": [0, 1, 2, 0]},
+        {"kernels": [2, 3], "stride": 1},
+        {"kernels": [2, 4], "stride_h": 3, "stride_w": 2, "pad": 1},
+        {"kernel": 2, "stride": 2},
+        {"global_pooling": 1},
+    ],
+)
+def test_gradient_of_the_largest_by_its_definition(arguments, monkeypatch):
+    x = np.round(f32(3, 5, 8, 7) * 4)  # some are the largest together
+    y = run_operator("MaxPool", x, **arguments)
+    dy = f32(*y.shape)
+    want = np.zeros_like(x)
+    unit = np.arange(x[0, 0].size, dtype=np.float32).reshape(1, 1, 8, 7)
+    columns = arguments if "kernel" in arguments or "kernels" in arguments else {"kernels": [8, 7]}
+    size = columns.get("kernels", [columns.get("kernel")] * 2)
+    places = run_operator("Im2Col", unit + 1, **columns).reshape(np.prod(size), *y.shape[2:])
+    for row, column in np.ndindex(*y.shape[2:]):
+        for place in places[:, row, column].astype(int):
+            if place:
+                at = (..., *divmod(place - 1, 7))
+                want[at] += dy[..., row, column] * (x[at] == y[..., row, column])
+    last = [np.moveaxis(each, 1, -1) for each in (x, y, dy)]
+    made = run_operator("MaxPoolGradient", x, y, dy, **arguments)
+    np.testing.assert_allclose(made, want, rtol=1e-5, atol=1e-6)
+    made = run_operator("MaxPoolGradient", *last, order="NHWC", **arguments)
+    np.testing.assert_allclose(np.moveaxis(made, -1, 1), want, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(pooling, "PIECE", 1000)
+    made = run_operator("MaxPoolGradient", x, y, dy, **arguments)
+    np.testing.assert_allclose(made, want, rtol=1e-5, atol=1e-6)

@@ -190,3 +190,10 @@ def test_sum_to_the_shape_of_another(shape, arguments, over):
 def test_sum_to_a_shape_that_does_not_fit(shape, axis):
     with pytest.raises(ValueError, match=r"fit into A|broadcast"):
         run_operator("SumReduceLike", T, np.zeros(shape, np.float32), axis=axis)
+
+
+@pytest.mark.parametrize("name", ["ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ArgMax"])
+@pytest.mark.parametrize("x", [np.array([b"a", b"b"], object), np.array([True, False])])
+def test_what_is_no_number_is_refused(name, x):
+    with pytest.raises(TypeError, match=f"{name} is for numbers, not for {x.dtype}"):
+        run_operator(name, x)

@@ -116,7 +116,15 @@ def test_emit_and_alias():
     assert alias("GO0", "GI1") == Rule(None, ("GO0",), ("GI1",))
 
 
+def test_what_rules_say_of_their_symbols():
+    rule = emit("Gradient", "~I0 I1 ?GO0 GO1", "GI0")
+    assert rule.inputs == ("I0", "I1", "GO0", "GO1")
+    assert (rule.shapes, rule.or_zeros) == ({"I0"}, {"GO0"})
+
+
 def test_symbols_are_checked():
+    with pytest.raises(ValueError, match=r"'\?I0' is not a symbol of a gradient's rules"):
+        emit("Relu", "?I0", "GI0")
     with pytest.raises(ValueError, match="'X0' is not a symbol of a gradient's rules"):
         emit("Relu", "X0", "GI0")
 

@@ -181,3 +181,47 @@ def test_lengths_tile():
     np.testing.assert_array_equal(y, X[[0, 2, 2, 2]])
     with pytest.raises(ValueError, match=r"3 lengths for data \(4, 2\)"):
         run_operator("LengthsTile", X, LENGTHS)
+
+
+WORDS = np.array([b"a", b"b", b"c", b"d"], object)
+DY = np.ones((3, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "error", "message"),
+    [
+        ("LengthsSum", (np.float32(1), LENGTHS), ValueError, "the data has no rows"),
+        ("LengthsSum", (WORDS, LENGTHS), TypeError, "for numbers, not for object"),
+        ("LengthsSum", (X > 3, LENGTHS), TypeError, "for numbers, not for bool"),
+        ("LengthsWeightedSum", (X, WORDS, LENGTHS), TypeError, "not for object"),
+        ("SortedSegmentSum", (X, IDS * 1.0), TypeError, "ids must be integers, not float"),
+        ("UnsortedSegmentSum", (X, IDS * 1.0), TypeError, "ids must be integers, not float"),
+        ("UnsortedSegmentSum", (X, IDS - 1), IndexError, "index -1 is out of bounds"),
+        ("SparseLengthsSum", (np.float32(1), IDS, LENGTHS), ValueError, "the data has no rows"),
+        ("SparseLengthsSum", (X, IDS, LENGTHS[:2]), ValueError, "add up to 1, but there are 4"),
+        ("SparseLengthsSum", (X, IDS - 1, LENGTHS), IndexError, "index -1 is out of bounds"),
+        ("SparseLengthsSum", (X, IDS + 2, LENGTHS), IndexError, "index 4 is out of bounds"),
+        ("LengthsIndicesInGradientSumGradient", (DY[:2], LENGTHS, X), ValueError, "3 segments"),
+        ("SortedSegmentSumGradient", (DY, IDS + 1), IndexError, "index 3 is out of bounds"),
+        ("SegmentIdsToLengths", (IDS * 1.0,), TypeError, "ids must be integers"),
+    ],
+)
+def test_what_does_not_fit(name, inputs, error, message):
+    inputs = [np.asarray(each) for each in inputs]
+    with pytest.raises(error, match=message):
+        run_operator(name, *inputs)
+
+
+def test_tables_of_halves_are_summed_up_as_floats():
+    table = np.full((2, 3), 0.1, np.float16)
+    indices, lengths = np.tile([0, 1], 2000), np.int32([4000])
+    y = run_operator("SparseLengthsSum", table, indices, lengths)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, 4000 * np.float64(table[:1]), rtol=1e-4)
+
+
+def test_weights_make_fractions_of_whole_numbers():
+    rows, half = np.int32([[2, 4, 6] * 3, [1, 1, 1] * 3]), np.float32([0.5, 0.5])
+    y = run_operator("LengthsWeightedSum", rows, half, np.int32([2]))
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y[0], [1.5, 2.5, 3.5] * 3)

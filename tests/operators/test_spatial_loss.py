@@ -51,3 +51,12 @@ def test_errors(inputs, options, message):
         run_operator(NAME, *inputs, **options)
     with pytest.raises(TypeError, match="labels are integers, not float32"):
         run_operator(NAME, X, WEIGHTS)
+
+
+def test_no_images():
+    x, labels = np.zeros((0, 3, 2, 2), np.float32), np.zeros((0, 2, 2), np.int32)
+    softmax, loss = run_operator("SpatialSoftmaxWithLoss", x, labels)
+    assert softmax.shape == x.shape
+    assert loss == 0
+    dx = run_operator("SpatialSoftmaxWithLossGradient", x, labels, softmax, np.float32(1))
+    assert dx.shape == x.shape

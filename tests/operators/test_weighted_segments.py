@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from procession.operators import sparse_segments
+from procession.operators import rows as kernels
 from procession.operators.rows import add_rows
 from procession.testing.gradcheck import run_operator
 
@@ -41,7 +41,7 @@ def test_weights_by_position():
 @pytest.mark.parametrize("lengths", [[2, 2, 2, 2], [1] * 8, [8], [3, 0, 4, 1], [0, 0, 8], [5, 3]])
 @pytest.mark.parametrize("piece", [1, 7, 10000])
 def test_segments_long_and_short(monkeypatch, dtype, lengths, piece):
-    monkeypatch.setattr(sparse_segments, "PIECE", piece)
+    monkeypatch.setattr(kernels, "PIECE", piece)
     table = RNG.integers(-9, 9, (5, 2, 3)).astype(dtype)
     indices, weights = RNG.integers(0, 5, 8), RNG.integers(-9, 9, 8).astype(dtype)
     rows = table[indices]

@@ -86,6 +86,20 @@ WINDOWS: dict[str, list[Sample]] = {
         of(f32(2, 4, 5), f32(4, 3, 2), f32(2, 3, 6), kernel=2, no_gradient_to_input=1),
     ],
 }
+WINDOWS["Im2Col"] = [
+    of(f32(2, 3, 4, 5), kernel=2, pad_t=1, pad_r=2),
+    of(f32(2, 5, 4, 3), kernels=[3, 2], stride=2, dilation=1, **NHWC),
+    of(f32(2, 3, 4, 4), kernel=1),
+    of(f32(2, 2, 6), kernel=2, dilation=3),
+    of(f32(1, 2, 3, 4, 5), kernel=2, stride=2),
+    of(f32(0, 3, 4, 4), kernel=2),
+]
+WINDOWS["Col2Im"] = [
+    of(f32(2, 12, 4, 6), f32(2, 3, 4, 5), kernel=2, pad_t=1, pad_r=2),
+    of(f32(2, 2, 2, 18), f32(2, 5, 4, 3), kernels=[3, 2], stride=2, **NHWC),
+    of(f32(2, 3, 4, 4), f32(2, 3, 4, 4), kernel=1),
+    of(f32(0, 12, 3, 3), f32(0, 3, 4, 4), kernel=2),
+]
 WINDOWS["Conv"] += [
     of(f32(2, 2, 4, 3), f32(4, 2, 3, 2), f32(4), kernels=[3, 2], pad=1, stride=2),
     of(f32(2, 4, 5, 4), f32(4, 2, 2, 2), f32(4), **GROUPED),

@@ -18,7 +18,7 @@ def venue(size: int, *, bell: bool = True, lanes: int = 1) -> Venue:
     """A world called "all" on the nodes n0, n1, ..."""
     memory = bytearray(block_size(size, lanes))
     nodes = tuple(f"n{rank}" for rank in range(size))
-    return Venue("all", nodes, lanes, memory, threading.Condition() if bell else None, near=bell)
+    return Venue("all", nodes, lanes, memory, *((threading.Condition(), {}) if bell else ()))
 
 
 def together(

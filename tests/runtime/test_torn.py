@@ -139,7 +139,7 @@ class Kept:
         more = self.journal
         self.workspace.keep_journal(Journal(more, lambda n: self.request(n, n, ()), self.pool))
 
-    def request(self, least: int, preferred: int, returned: Any) -> Segment:
+    def request(self, least: int, preferred: int, returned: Any, world: str = "") -> Segment:
         if self.refuses:
             raise OutOfSharedMemoryError("no more")
         self.segments.append(Segment.create(preferred))

@@ -263,6 +263,7 @@ def test_what_they_cannot_do(training: Any) -> None:
     for wrong, text in [
         (lambda: build_sgd(model, -1.0), "cannot be below 0"),
         (lambda: build_sgd(model, 1.0, lars=-1.0), "LARS cannot be below 0"),
+        (lambda: build_sgd(model, 1.0, momentum=-0.5), "momentum cannot be below 0"),
         (lambda: build_rms_prop(model, 0.0), "has to be above 0"),
         (lambda: build_rms_prop(sparse, 0.1), "cannot update 'table': its gradient is sparse"),
         (lambda: build_yellowfin(sparse), "its gradient is sparse"),

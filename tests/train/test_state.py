@@ -92,6 +92,11 @@ def test_a_file_of_another_model(training: Any, tmp_path: Path) -> None:
         save(path, Workspace(), model)
     with np.load(path) as kept:
         assert set(kept) == {"hidden_w", "hidden_b", "out_w", "out_b"}
+    wider = ModelHelper("wider")
+    brew.fc(wider, brew.fc(wider, "x", "hidden", 4, 8), "out", 8, 3)
+    with pytest.raises(GraphError, match=r"'hidden_w' has the shape \(6, 4\) there, not \(8, 4\)"):
+        load(path, training.workspace, wider)
+    assert (training.fetch("out_w") == before).all()
 
 
 def test_the_part_that_predicts(training: Any) -> None:
@@ -102,6 +107,7 @@ def test_the_part_that_predicts(training: Any) -> None:
     net = predictor_net(model.net, ["x"], ["out"], {"out": "score"}, disabled_inputs=["label"])
     assert [op.type for op in net.Proto().op] == ["FC", "Tanh", "FC"]
     assert {*map(str, net.external_inputs)} == {"x", "hidden_w", "hidden_b", "out_w", "out_b"}
+    assert list(net.Proto().external_output) == ["score"]
     training.workspace.run(net)
     assert (training.fetch("score").argmax(1) == training.labels).mean() > 0.9
 

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from procession.blobs.datatypes import check_dtype
+from procession.blobs.exchange import EXCHANGED, Use
 from procession.blobs.journal import Entry
 from procession.blobs.shared import MINIMUM
 from procession.blobs.snapshot import Array
@@ -48,6 +49,12 @@ class Pool(Protocol):
 
     def allocate(self, nbytes: int) -> Any:
         """A buffer of at least so many bytes."""
+
+    def exchange(self, world: str, use: Use) -> Pool:
+        """Where buffers come from that members of a common world may look at."""
+
+    def holds(self, buffer: Any) -> bool:
+        """Whether a buffer is of the kind that comes from here."""
 
     def adopt(self, array: Array) -> Any:
         """A buffer made of the array itself, None where that cannot be."""
@@ -283,6 +290,43 @@ class Blob:
         self.exposed = True
         if self.entry is not None:
             self.entry.expose()
+
+    def exchange(self, world: str, use: Use) -> None:
+        """Have the members of a common world be able to look at it, from here on.
+
+        Its value moves to memory that they may map, and all that follow are made there; unless
+        it is exchanged in another world that is in use, or somebody writes to it at any time.
+
+        Raises:
+            OutOfSharedMemoryError: No memory for it. It stays where it is.
+        """
+        if self.exposed:
+            return
+        self._pool = pool = self._pool.exchange(world, use)
+        array, buffer = self._array, self.buffer
+        if buffer is None or array is None or pool.holds(buffer):
+            return
+        if array.nbytes >= EXCHANGED:
+            fresh = self._fresh(array.shape, array.dtype, array.nbytes)
+            np.copyto(fresh, array)
+            self.store(fresh)
+
+    def place(self, array: Array, world: str) -> tuple[str, int, int] | None:
+        """Where the members of a world find its value, or an array from `target`.
+
+        Returns:
+            The segment's name and size, and where the array begins there; None if it lies where
+            they may not look.
+        """
+        if array is self.value or array is self._array:
+            buffer = self.buffer
+        elif self._pending is not None and array is self._pending[1]:
+            buffer = self._pending[0]
+        else:
+            return None
+        if self.exposed or getattr(buffer, "world", "") != world:
+            return None
+        return buffer.segment.name, buffer.segment.size, buffer.offset
 
     def _set(self, buffer: Any, array: Array) -> None:
         before = self._array

@@ -13,6 +13,8 @@ each rank, a *line* of control words and texts, and then areas for data.
     word ENDED      its rank        the last run whose program has ended well on its node
     word CALL + p   its rank        what the call is, as a number; p is that of the call, modulo 2
     text CALL + p   its rank        the same for people
+    word OFFER + p  its rank        in a call of large tensors: whether the others may read them
+                                    where they lie (NOT, NEWLY or AGAIN)
     words of mail   its rank        whom a message is for, its tag, how many parts it has put out
     text MAIL       its rank        dtype and shape of the message
     text WHY        its rank        why it has given up
@@ -37,6 +39,41 @@ writes into area t + 3 only when it has seen all others arrive at t + 2, and the
 they have read what was in t. Between two arrivals at one part, the rank r may also write
 the r-th share of the first rank's area, which nobody else reads or writes until it arrives again.
 
+Without copies
+--------------
+
+Large tensors need not go through the areas: members read each other's where they lie, and nobody
+writes into the memory of another. The buffer of a blob that is exchanged in a world lies in a
+segment of its node that holds nothing else, not at any time (see `procession.blobs.shared`). The
+others map it to be read only. Where the members are threads of one process, they hand each other
+the arrays.
+
+Each rank makes an OFFER before it arrives. It is NOT in the first call that looks like this, which
+may be the only one, and when a tensor of its own, or of its results, lies elsewhere: then all see
+that, and the call goes through the areas. It is AGAIN when all lie where they lay in the call
+before that looked alike, and everything was mapped then. If any rank's is NEWLY, all first put into
+their areas where their tensors lie, and arrive; map what they do not have, put into their areas
+whether that could be done, and arrive. If somebody could not, the call goes through the areas, and
+so do all that look alike.
+
+Then, with small tensors in the areas as ever:
+
+ 1. Rank r reduces the r-th share of everybody's inputs, in the order of ranks, into the same
+    share of its *own* results, and arrives.
+ 2. When all have arrived it copies the others' shares from their results to its own.
+ 3. It looks at the others' STATE: they are JOINED. It arrives, and waits for the others. From
+    then on its tensors may be changed.
+
+What is large is done in rounds, of which 2 follows one round behind 1, so that what is copied is
+in the cache still. The result may lie where the input does: share s of it is read by rank s only,
+before that arrives behind 1, and written by the others afterwards. A call that reduces nothing, or
+the result of which one member gets, is made of reading and 3.
+
+But for 1 and 2, a rank does not change its tensors from its first arrival on until all have arrived
+behind 3, unless it gives up. It gives up, in STATE, before anything of it is changed.
+So who has read something, and *then* sees that all are JOINED, has read what is right: that is 3.
+The coordinator writes DEAD before it has another process go on with the memory of a dead one.
+
 What if the other side dies here
 --------------------------------
 
@@ -58,12 +95,15 @@ from typing import Any
 
 ABSENT, JOINED, LEFT, GIVEN_UP, CALLED_OFF, DEAD = range(6)
 
+NOT, NEWLY, AGAIN = range(3)
+
 STATE = 0
 ARRIVED = 1
 CALLS = 2
 RUN = 3
 ENDED = 4
 CALL = 5
+OFFER = 8
 MAIL_FOR = 16
 MAIL_TAG = 17
 MAIL_PUT = 18
@@ -83,7 +123,21 @@ TURNS = 3
 MAIL_HALVES = 2
 PART = 1 << 18
 """Bytes of an area: so many go through at a time."""
+EXCHANGED = 1 << 16
+"""Smaller tensors always go through the areas."""
 _PAGE = 4096
+
+
+class Use:
+    """How a member uses its world."""
+
+    __slots__ = ("full", "over")
+
+    def __init__(self) -> None:
+        self.over = False
+        """Whether it does not any more."""
+        self.full = False
+        """Whether there was no memory to move a blob to where others may look."""
 
 
 def lane_size(size: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from procession.blobs import snapshot
+from procession.blobs.exchange import Use
 from procession.blobs.shared import MINIMUM
 from procession.blobs.snapshot import Array
 from procession.blobs.unfinished import Unfinished
@@ -57,6 +58,14 @@ class HeapPool:
     def allocate(self, nbytes: int) -> HeapBuffer:
         """A buffer of at least so many bytes."""
         return HeapBuffer(np.empty(nbytes, np.uint8))
+
+    def exchange(self, world: str, use: Use) -> HeapPool:
+        """What members of a common world may look at: as threads of this process, anything."""
+        return self
+
+    def holds(self, buffer: HeapBuffer) -> bool:
+        """Whether a buffer may be one of this pool: any may."""
+        return True
 
     def draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
         """An array to be filled in a buffer of its own; a small one in no buffer."""

@@ -53,6 +53,7 @@ from multiprocessing import resource_tracker
 PREFIX = "procession-"
 DIRECTORY = "/dev/shm"
 _NAME = re.compile(r"(procession-([1-9][0-9]{0,8})-[A-Za-z0-9_.]{10})(?:-[A-Za-z0-9_.]{11})?")
+_SHORT = re.compile(r"procession-[1-9][0-9]{0,8}-[A-Za-z0-9_.]{11}")
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 100
 
@@ -100,6 +101,13 @@ class _Lock:
 _guard = threading.RLock()
 _letters = _random(6)[:6]
 _lock: _Lock | None = None
+
+
+def is_segment(name: str) -> bool:
+    """Whether that could be a segment's name, of whomever."""
+    match = _NAME.fullmatch(name)
+    # Without /dev/shm they are shorter.
+    return (match is not None and match[1] != name) or _SHORT.fullmatch(name) is not None
 
 
 def guarded() -> bool:

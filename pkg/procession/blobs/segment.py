@@ -11,6 +11,9 @@ server unlinks what they left, and should all three be killed, whoever starts a 
 Pages are reserved when a segment is made. Without that, /dev/shm running full would kill
 whoever touches the next page with SIGBUS; with it, making the segment raises an error.
 
+A segment of another node may be looked at, by who was told its name (`look`): that mapping is
+read-only, and cannot be made another.
+
 Names cannot be guessed, and the mode is 0600. Unlinking takes away the name only: every mapping
 stays good until its last view is garbage, which is how a fetched array outlives its session.
 """
@@ -49,6 +52,36 @@ def _map(descriptor: int, size: int) -> mmap.mmap:
         # Before that, each mapping keeps a descriptor open.
         return mmap.mmap(descriptor, size, trackfd=False)
     return mmap.mmap(descriptor, size)
+
+
+def look(name: str, size: int) -> mmap.mmap:
+    """Map the beginning of a segment of another node, to be read and never to be written.
+
+    Raises:
+        OSError: There is none of that name, or this process may not map it.
+        ValueError: It is no name of a segment, or the segment is not that large.
+    """
+    if not owner.is_segment(name):
+        raise ValueError(f"{name!r} is no segment's name")
+    descriptor = _posixshmem.shm_open("/" + name, os.O_RDONLY, 0o600)
+    try:
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        if sys.version_info >= (3, 13):
+            return mmap.mmap(descriptor, size, flags, mmap.PROT_READ, trackfd=False)
+        return mmap.mmap(descriptor, size, flags, mmap.PROT_READ)
+    finally:
+        os.close(descriptor)
+
+
+def is_there(name: str) -> bool:
+    """Whether a segment has its name still."""
+    try:
+        os.close(_posixshmem.shm_open("/" + name, os.O_RDONLY, 0o600))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass  # it is there, and may not be opened
+    return True
 
 
 def available() -> int | None:

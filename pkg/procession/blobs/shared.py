@@ -17,6 +17,10 @@ written nor reused. A buffer can be leased before any blob has it: that is a *re
 the coordinator to write into. Its lease is the ticket by which a blob claims it. Unclaimed, it goes
 back to the free list when the lease ends, as any other does.
 
+Some blobs are exchanged between the members of a common world, who read them where they lie (see
+`procession.blobs.exchange`). Their buffers have segments of their own, of which the coordinator
+knows for which world they are, and which are never used for anything else (`ExchangePool`).
+
 A pool may go on where that of a dead worker ended (`resume`): with the segments in which something
 is still in use, the buffers that blobs had, and the leases that the coordinator still holds, under
 their numbers. Nobody else uses anything of these segments, so what lies behind the last buffer is
@@ -27,11 +31,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
+from procession.blobs.exchange import EXCHANGED, Use
 from procession.blobs.segment import Segment
 from procession.blobs.snapshot import Array
 from procession.blobs.unfinished import Unfinished
@@ -46,8 +51,21 @@ COMMON_MOST = 8 << 20
 KEPT = 64 << 20
 """So many idle bytes are kept in any case, for what comes next."""
 
-SegmentRequest = Callable[[int, int, Sequence[str]], Segment]
-"""(least bytes, preferred bytes, names of segments handed back) -> a segment, mapped."""
+
+class SegmentRequest(Protocol):
+    """Asks the coordinator for a segment."""
+
+    def __call__(
+        self, least: int, preferred: int, returned: Sequence[str], world: str = ""
+    ) -> Segment:
+        """A segment, mapped.
+
+        Args:
+            least: So many bytes are needed.
+            preferred: So many are wanted.
+            returned: Names of segments that are handed back.
+            world: Of which common world the members may look at it.
+        """
 
 
 def size_class(nbytes: int) -> int:
@@ -59,9 +77,11 @@ def size_class(nbytes: int) -> int:
 class SharedBuffer:
     """A part of a segment."""
 
-    __slots__ = ("dedicated", "leases", "offset", "owned", "segment", "size")
+    __slots__ = ("dedicated", "leases", "offset", "owned", "segment", "size", "world")
 
-    def __init__(self, segment: Segment, offset: int, size: int, dedicated: bool) -> None:
+    def __init__(
+        self, segment: Segment, offset: int, size: int, dedicated: bool, world: str = ""
+    ) -> None:
         self.segment = segment
         self.offset = offset
         self.size = size
@@ -69,6 +89,8 @@ class SharedBuffer:
         self.leases = 0
         self.owned = True
         """Whether a blob holds it (or is about to); not so, and not leased, it is free."""
+        self.world = world
+        """Of which common world the members may look at it."""
 
     @property
     def leased(self) -> bool:
@@ -108,7 +130,9 @@ class SharedPool:
     def __init__(self, request: SegmentRequest, first_lease: int = 1) -> None:
         self._request = request
         self._lock = threading.Lock()
-        self._free: dict[int, list[SharedBuffer]] = {}
+        self._free: dict[tuple[int, str], list[SharedBuffer]] = {}
+        """By size and world."""
+        self._exchanges: dict[str, ExchangePool] = {}
         self._commons: dict[str, _Common] = {}
         self._common: _Common | None = None
         self._next_common = COMMON
@@ -125,17 +149,38 @@ class SharedPool:
         self._numbers = itertools.count(first_lease)
         self._leases: dict[int, SharedBuffer] = {}
 
-    def allocate(self, nbytes: int) -> SharedBuffer:
+    def allocate(self, nbytes: int, world: str = "") -> SharedBuffer:
         """A buffer of at least so many bytes, its content anything.
+
+        Args:
+            nbytes: How many.
+            world: Of which common world the members may look at it.
 
         Raises:
             OutOfSharedMemoryError: The machine, or the node's limit, does not have them.
         """
         with self._lock:
-            return self._allocate(size_class(nbytes))
+            return self._allocate(size_class(nbytes), world)
 
-    def _allocate(self, size: int) -> SharedBuffer:
-        free = self._free.get(size)
+    def exchange(self, world: str, use: Use) -> ExchangePool:
+        """The buffers that members of a common world may look at.
+
+        Args:
+            world: What tells it from others.
+            use: Of this node's member.
+        """
+        pool = self._exchanges.get(world)
+        if pool is None:
+            pool = self._exchanges.setdefault(world, ExchangePool(self, world))
+        pool.use = use
+        return pool
+
+    def holds(self, buffer: SharedBuffer) -> bool:
+        """Whether a buffer is one that nobody else may look at."""
+        return not buffer.world
+
+    def _allocate(self, size: int, world: str = "") -> SharedBuffer:
+        free = self._free.get((size, world))
         if free:
             buffer = free.pop()
             buffer.owned = True
@@ -145,8 +190,8 @@ class SharedPool:
             else:
                 self._use(self._commons[buffer.segment.name])
             return buffer
-        if size > COMMON // 2:
-            return self._dedicated(size)
+        if world or size > COMMON // 2:
+            return self._dedicated(size, world)
         common = self._common
         if common is None or common.cut + size > common.segment.size:
             common = self._common = self._empty_common(size) or self._new_common(size)
@@ -176,23 +221,23 @@ class SharedPool:
         self._idle += common.segment.size
         return common
 
-    def _dedicated(self, size: int) -> SharedBuffer:
+    def _dedicated(self, size: int, world: str) -> SharedBuffer:
         whole = -(-size // PAGE) * PAGE
-        segment = self._segment(whole, whole)
+        segment = self._segment(whole, whole, world)
         self._dedicated_total += size
-        return SharedBuffer(segment, 0, size, dedicated=True)
+        return SharedBuffer(segment, 0, size, dedicated=True, world=world)
 
-    def _segment(self, least: int, preferred: int) -> Segment:
+    def _segment(self, least: int, preferred: int, world: str = "") -> Segment:
         """A new segment; in exchange for all idle ones if those are more than half, or needed."""
         self._wanted_back = min(self._wanted_back + preferred, self._most_idle)
         returned = self._hand_back(0) if 2 * self._dedicated_free > self._dedicated_total else []
         try:
-            segment = self._request(least, preferred, returned)
+            segment = self._request(least, preferred, returned, world)
         except OutOfSharedMemoryError:
             returned = self._hand_back(0)
             if not returned:
                 raise
-            segment = self._request(least, preferred, returned)
+            segment = self._request(least, preferred, returned, world)
         self._total += segment.size
         return segment
 
@@ -242,8 +287,8 @@ class SharedPool:
 
     def _forget(self, segments: Collection[str]) -> None:
         """Take the buffers of these segments off the free lists."""
-        for size, buffers in self._free.items():
-            self._free[size] = [b for b in buffers if b.segment.name not in segments]
+        for kind, buffers in self._free.items():
+            self._free[kind] = [b for b in buffers if b.segment.name not in segments]
 
     def adopt(self, array: Array) -> SharedBuffer | None:
         """Heap memory cannot become shared: the value has to be copied."""
@@ -265,7 +310,7 @@ class SharedPool:
     def _reclaim(self, buffer: SharedBuffer) -> None:
         if buffer.owned or buffer.leases:
             return
-        self._free.setdefault(buffer.size, []).append(buffer)
+        self._free.setdefault((buffer.size, buffer.world), []).append(buffer)
         if buffer.dedicated:
             self._dedicated_free += buffer.size
             self._idle += buffer.segment.size
@@ -338,6 +383,7 @@ class SharedPool:
         segments: Iterable[Segment],
         places: Iterable[tuple[str, int, int]],
         leases: Iterable[tuple[int, str, int, int]],
+        worlds: Mapping[str, str] | None = None,
     ) -> dict[tuple[str, int], SharedBuffer]:
         """Go on where another pool ended. Only for one that has not been used.
 
@@ -346,22 +392,26 @@ class SharedPool:
             places: (segment, offset, size) of buffers that blobs have.
             leases: (number, segment, offset, bytes that are looked at) of leases that go on, of
                 those buffers or of others.
+            worlds: Segment -> the common world of which members may look at it, of those of which
+                they may.
 
         Returns:
             (segment, offset) -> buffer, for all places. They are owned.
         """
         mapped = {segment.name: segment for segment in segments}
+        worlds = worlds or {}
         buffers: dict[tuple[str, int], SharedBuffer] = {}
         with self._lock:
             for name, offset, size in places:
-                buffers[name, offset] = _resumed(mapped[name], offset, size)
+                buffers[name, offset] = _resumed(mapped[name], offset, size, worlds)
             found = dict(buffers)
             for number, name, offset, nbytes in leases:
                 buffer = buffers.get((name, offset))
                 if buffer is None:
                     # Which was at least as large as what was asked for.
                     size = size_class(nbytes or 1)
-                    buffer = buffers[name, offset] = _resumed(mapped[name], offset, size)
+                    buffer = _resumed(mapped[name], offset, size, worlds)
+                    buffers[name, offset] = buffer
                     buffer.owned = False
                 self._leases[number] = buffer
                 buffer.leases += 1
@@ -382,10 +432,55 @@ class SharedPool:
         return found
 
 
-def _resumed(segment: Segment, offset: int, size: int) -> SharedBuffer:
+def _resumed(segment: Segment, offset: int, size: int, worlds: Mapping[str, str]) -> SharedBuffer:
+    world = worlds.get(segment.name)
+    if world is not None:
+        return SharedBuffer(segment, 0, segment.size, dedicated=True, world=world)
     dedicated = offset == 0 and size == segment.size and size > COMMON // 2
     return SharedBuffer(segment, offset, size, dedicated)
 
 
 def _left(common: _Common) -> int:
     return common.segment.size - common.cut
+
+
+class ExchangePool:
+    """The buffers of a pool that members of one common world may look at.
+
+    Each has a segment of its own. Tensors that are too small to be worth that lie with all others.
+    """
+
+    __slots__ = ("_pool", "use", "world")
+
+    def __init__(self, pool: SharedPool, world: str) -> None:
+        self._pool = pool
+        self.world = world
+        self.use = Use()
+        """Of the node's member that has exchanged something last."""
+
+    def allocate(self, nbytes: int) -> SharedBuffer:
+        """See `SharedPool.allocate`."""
+        return self._pool.allocate(nbytes, self.world if nbytes >= EXCHANGED else "")
+
+    def exchange(self, world: str, use: Use) -> ExchangePool:
+        """The buffers of another world, unless this one is in use still."""
+        if world == self.world:
+            self.use = use
+        elif self.use.over:
+            return self._pool.exchange(world, use)
+        return self
+
+    def holds(self, buffer: SharedBuffer) -> bool:
+        """Whether members of this world may look at it."""
+        return buffer.world == self.world
+
+    def adopt(self, array: Array) -> None:
+        """See `SharedPool.adopt`."""
+
+    def draft(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Unfinished:
+        """See `SharedPool.draft`."""
+        return self._pool.draft(shape, dtype)
+
+    def free(self, buffer: SharedBuffer) -> None:
+        """See `SharedPool.free`."""
+        self._pool.free(buffer)

@@ -28,7 +28,7 @@ worker dies as well before it is ready.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from procession.blobs.journal import (
@@ -45,7 +45,7 @@ from procession.blobs.journal import (
     unpack_dtype,
 )
 from procession.blobs.segment import Segment
-from procession.blobs.shared import SharedPool
+from procession.blobs.shared import SegmentRequest, SharedPool
 from procession.cluster.board import RUN, TASKS, task_word
 from procession.cluster.memory import Lease, NodeMemory
 from procession.operators import REGISTRY
@@ -62,6 +62,8 @@ class Estate(NamedTuple):
     """How many workers the node has had before."""
     segments: tuple[tuple[str, int], ...]
     """Names and sizes of those in which something is in use."""
+    worlds: Mapping[str, str]
+    """Segment -> the common world of which members may look at it, where they may."""
     tensors: Mapping[str, TensorAt]
     objects: Mapping[str, ObjectIn | ObjectAt]
     torn: Mapping[str, Torn]
@@ -148,12 +150,12 @@ def inherit(
             tensors[name] = known
         elif isinstance(known, (ObjectIn, ObjectAt)):
             objects[name] = known
-    estate = Estate(generation, (), tensors, objects, torn, tuple(memory.leases()))
+    estate = Estate(generation, (), {}, tensors, objects, torn, tuple(memory.leases()))
     used = {segment for segment, _, _ in _buffers(estate)}
     used |= {lease.segment for lease in estate.leases}
     estate = estate._replace(segments=tuple((name, sizes[name]) for name in sizes if name in used))
     memory.keep_only(used)
-    return estate
+    return estate._replace(worlds=memory.worlds())
 
 
 def again(estate: Estate, memory: NodeMemory) -> Estate:
@@ -301,7 +303,7 @@ def restore(
     estate: Estate | None,
     workspace: Workspace,
     pool: SharedPool,
-    request: Callable[[int, int, Sequence[str]], Segment],
+    request: SegmentRequest,
 ) -> None:
     """Have the journal of this worker begin, with all that the one before has left.
 
@@ -328,6 +330,7 @@ def restore(
         [Segment.attach(name, size) for name, size in estate.segments],
         _buffers(estate),
         estate.leases,
+        estate.worlds,
     )
     unused = [buffers[at.segment, at.offset] for at in long.values()]
     for name, known in estate.tensors.items():

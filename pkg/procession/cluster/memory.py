@@ -90,6 +90,8 @@ class NodeMemory:
         self._node = node
         self._limit = limit
         self._segments: dict[str, Segment] = {}
+        self._worlds: dict[str, str] = {}
+        """Of which common world the members may look at a segment, of those of which they may."""
         self._ended: deque[int] = deque()
         self._gone: deque[_Holder] = deque()
         """Holders that have become garbage."""
@@ -146,6 +148,8 @@ class NodeMemory:
                     error.node = self._node
                     raise
                 preferred = wanted.least
+        if wanted.world:
+            self._worlds[segment.name] = wanted.world
         self._segments[segment.name] = segment
         return segment
 
@@ -329,6 +333,10 @@ class NodeMemory:
         """The segments, and how many bytes they have."""
         return {name: segment.size for name, segment in self._segments.items()}
 
+    def worlds(self) -> dict[str, str]:
+        """Segment -> the common world of which members may look at it, where they may."""
+        return dict(self._worlds)
+
     def keep_only(self, names: Collection[str]) -> None:
         """Unlink all other segments: the worker that used them is dead. Views stay good."""
         for name in [name for name in self._segments if name not in names]:
@@ -351,6 +359,7 @@ class NodeMemory:
         segment = self._segments[name]
         segment.unlink()
         segment.close()
+        self._worlds.pop(name, None)
         # Last: who was interrupted before finds it here again.
         self._segments.pop(name, None)
 

@@ -157,7 +157,7 @@ class NodeHandle(NodeLife):
             deadline: Until when all of that must have been sent.
             patience: Nanoseconds for which the coordinator will spin for the answer, and the worker
                 when it has given it.
-            offered: The common worlds that may be joined in it; see `worlds.offers`.
+            offered: The common worlds that may be joined in it; see `worlds.Offering`.
 
         Raises:
             NodeDiedError: The worker is dead, or was killed because it did not take the message.

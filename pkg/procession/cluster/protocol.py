@@ -276,6 +276,8 @@ class NeedSegment(NamedTuple):
     least: int
     preferred: int
     returned: tuple[str, ...]
+    world: str = ""
+    """Of which common world the members may look at it."""
 
 
 FEED_INTERRUPTED = Torn("the feed of it was interrupted")

@@ -287,16 +287,18 @@ class Supervisor:
         ]
         run = next(self._runs)
         deadline = timeout.deadline
-        made = worlds.make(plan.creates, plan.handles) if plan.creates else ()
+        offering = worlds.Offering(plan.creates, plan.handles) if plan.creates else None
         waiting: dict[Channel, NodeHandle] = {}
         answers: dict[NodeHandle, Ran] = {}
         stopped: NodeHandle | None = None
         ears: Ears | None = None
         speaking: Sequence[NodeHandle]
         try:
+            if offering is not None:
+                offering.make()
             for (handle, program), shipment in zip(plan.parts, shipments, strict=True):
                 waiting[handle.channel] = handle
-                offered = worlds.offers(made, handle.name) if made else ()
+                offered = offering.to(handle.name) if offering is not None else ()
                 handle.begin(run, number, program, shipment, deadline, patience, offered)
             if order.called_off:
                 self.cancel(waiting.values())
@@ -339,8 +341,8 @@ class Supervisor:
         finally:
             if ears is not None:
                 ears.close()
-            if made:
-                worlds.over(made)
+            if offering is not None:
+                offering.over()
         values = {}
         try:
             while answers:

@@ -233,7 +233,9 @@ class _Worker:
         with contextlib.suppress(EndOfChannel):
             self._channel.send(packed(message, self._channel.heard()))
 
-    def _request_segment(self, least: int, preferred: int, returned: Sequence[str]) -> Segment:
+    def _request_segment(
+        self, least: int, preferred: int, returned: Sequence[str], world: str = ""
+    ) -> Segment:
         # Tasks of a run are threads; only the main one reads messages, and it waits for them.
         with self._asking:
             if not self._answering:
@@ -241,7 +243,8 @@ class _Worker:
                     f"a thread that outlived its run wants memory on node {self._node!r}: "
                     f"the workspace can only be used while the operator runs"
                 )
-            self._send(NeedSegment(least, preferred, (*returned, *self._take_unmapped())))
+            handed_back = (*returned, *self._take_unmapped())
+            self._send(NeedSegment(least, preferred, handed_back, world))
             # Spinning would keep other tasks of this process from running.
             answer, _ = unpacked(self._channel.receive(spinning=False))
         if isinstance(answer, Failed):

@@ -39,18 +39,18 @@ def make_argument(key: str, value: Any) -> Argument:
 def arguments_by_name(args: Iterable[Argument]) -> dict[str, Any]:
     """Name -> value, as the messages have it: text is bytes.
 
-    Raises:
-        ValueError: An argument has no value.
-
-    Caffe2: utils.ArgsToDict.
+    None stands for no value, and that is also what a list without elements comes to. Arguments
+    without a name are left out. Caffe2: utils.ArgsToDict.
     """
     found: dict[str, Any] = {}
     for each in args:
+        if not each.HasField("name"):
+            continue
         for name in ("f", "i", "s", "n", "floats", "ints", "strings", "nets"):
             value = getattr(each, name)
             if each._is_set(Argument.FIELDS[name]):
                 found[each.name] = list(value) if Argument.FIELDS[name].repeated else value
                 break
         else:
-            raise ValueError(f"argument {each.name!r} has no value")
+            found[each.name] = None
     return found

@@ -76,6 +76,8 @@ class _Application:
             else:
                 self.g_input[target] = self.blob(rule.inputs[0], slices=True)
             return
+        for symbol in sorted(rule.or_zeros):
+            self._fill(_parsed(symbol)[1])
         inputs = [self.blob(symbol, symbol in rule.shapes) for symbol in rule.inputs]
         outputs = []
         for symbol in rule.outputs:
@@ -90,7 +92,20 @@ class _Application:
                 known = REGISTRY[rule.type].arguments
                 handed = self.operator.arguments.items()
                 arguments = {key: each for key, each in handed if key in known}
-        made = make_operator(rule.type, inputs, outputs, arguments, self.source)
+        self._add(rule.type, inputs, outputs, arguments)
+
+    def _fill(self, number: int) -> None:
+        """Have zeros for the gradient of an output that nothing depends on."""
+        if self.g_output[number] is None:
+            blob = self.written[number]
+            zeros = f"{blob}{GRADIENT_SUFFIX}_zeros"
+            self._add("ConstantFill", [blob], [zeros], {"value": 0.0})
+            self.g_output = [*self.g_output[:number], zeros, *self.g_output[number + 1 :]]
+
+    def _add(
+        self, type: str, inputs: list[Any], outputs: list[str], arguments: Mapping[str, Any]
+    ) -> None:
+        made = make_operator(type, inputs, outputs, arguments, self.source)
         made.__dict__["is_gradient_op"] = True
         if self.option is not None:
             made.device_option.CopyFrom(self.option)

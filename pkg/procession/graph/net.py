@@ -333,7 +333,7 @@ class Net(NetBlobs):
         ys: Sequence[Blob] | Mapping[Any, Any],
         skip: int = 0,
         *,
-        wanted: Iterable[Blob] | None = None,
+        wanted: Blob | Iterable[Blob] | None = None,
     ) -> dict[BlobReference, Any]:
         """Append the operators that compute gradients. Caffe2: the same.
 
@@ -341,9 +341,9 @@ class Net(NetBlobs):
             ys: The blobs to differentiate, each starting with a gradient of ones; or a mapping of
                 blob to the blob or `GradientSlice` that holds its gradient, None for ones.
             skip: How many operators at the beginning to leave alone.
-            wanted: The blobs whose gradients are wanted, such as the parameters: what these are not
-                made of is left out, such as the gradient of the data, which costs as much as
-                another pass through the first layer. Left out itself, all gradients are made.
+            wanted: The blobs whose gradients are wanted, or one, such as the parameters: what these
+                are not made of is left out, such as the gradient of the data, which costs as much
+                as another pass through the first layer. Left out itself, all gradients are made.
 
         Returns:
             Blob -> the blob with its gradient, for every blob on the way; a `GradientSlice` of
@@ -359,6 +359,8 @@ class Net(NetBlobs):
         if self.strict:
             for y in ys:
                 self.GetBlobRef(y)
+        if isinstance(wanted, (str, BlobReference)):
+            wanted = [wanted]
         added, gradients = IR(self._net.op[skip:]).differentiate(ys, user_line(), self, wanted)
         self._extend(added)
         if self.strict and isinstance(ys, Mapping):

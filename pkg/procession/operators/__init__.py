@@ -10,12 +10,13 @@ this package fills `REGISTRY` with those of all families. In reading order:
     blocks      updates in pieces that stay in the cache; schedules: policies of learning rates
     arithmetic, elementwise, reduction, reduction_ends, linear, distance, activation, loss,
     sigmoid_loss, spatial_loss, ranking, channels, normalization, batch_norm, layer_norm, rms_norm,
-    dropout, convolution, padding, resize, rearranging, recurrent, fill, given_fill, random_fill,
-    logic, learning_rate, optimizer, adagrad, adam, storm, ftrl, yellow_fin, regularization,
-    flow, control, python
+    dropout, convolution, unfolding, padding, resize, rearranging, recurrent, fill, given_fill,
+    random_fill, logic, learning_rate, optimizer, adagrad, fused_adagrad, adam, storm, ftrl,
+    yellow_fin, regularization, flow, control, python
     shape, joining, indexing, rows, scatter, lengths, segments, sparse_segments, weighted_segments,
     range_segments, packing, masking, sorting, histogram,
-    text, counter, atomic, mapping, cursor, random_batch, queue, collective
+    text, counter, atomic, mapping, cursor, random_batch, queue, collective,
+    rows_of_all
                 the families; in each file an operator stands beside its gradient
     handles     what blobs hold besides tensors: counters, mutexes, timers
     plans, member, world
@@ -41,6 +42,7 @@ from procession.operators import (  # noqa: F401
     fill,
     flow,
     ftrl,
+    fused_adagrad,
     given_fill,
     histogram,
     indexing,
@@ -71,6 +73,7 @@ from procession.operators import (  # noqa: F401
     regularization,
     resize,
     rms_norm,
+    rows_of_all,
     scatter,
     segments,
     shape,
@@ -80,6 +83,7 @@ from procession.operators import (  # noqa: F401
     spatial_loss,
     storm,
     text,
+    unfolding,
     weighted_segments,
     yellow_fin,
 )

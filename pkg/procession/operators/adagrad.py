@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,15 @@ from procession.operators.arrays import Array, Outs
 from procession.operators.blocks import (
     alike,
     by_blocks,
-    by_rows,
     constants,
     results,
+    running,
     scalar,
     sparse_rows,
     tables,
 )
 from procession.operators.registry import STOPS, operator
+from procession.operators.rows import by_rows
 
 
 def _adagrad(
@@ -127,15 +129,36 @@ def sparse_adagrad(
     """
     alike("SparseAdagrad", "parameter, moment", parameter, moment)
     which, rows = sparse_rows("SparseAdagrad", parameter, indices, gradient)
-    rate = scalar("SparseAdagrad", "learning rate", lr, parameter.dtype)
-    numbers = *_numbers(parameter.dtype, epsilon, 1.0, weight_decay), rate
     made = tables(outs, parameter, moment)
+    rate = scalar("SparseAdagrad", "learning rate", lr, parameter.dtype)
+    update_rows(made, which, rows, rate, epsilon, weight_decay)
+    return tuple(made)
+
+
+def update_rows(
+    made: Sequence[Array],
+    which: Array,
+    rows: Array,
+    rate: Array,
+    epsilon: float,
+    weight_decay: float = 0.0,
+    source: Array | None = None,
+) -> None:
+    """What SparseAdagrad does to a parameter and its moment; `source` as for `by_rows`."""
+    added, _, decay = _numbers(made[0].dtype, epsilon, 1.0, weight_decay)
+    numbers = added, None, decay, rate
 
     def update(g: Array, p: Array, m: Array) -> None:
         by_blocks(_adagrad, numbers, (p, m, g), (p, m), 2)
 
-    by_rows(update, made, which, rows)
-    return tuple(made)
+    def several(g: Array, p: Array, m: Array) -> None:
+        moments = running(np.multiply(g, g), m, 1, 1)
+        np.sqrt(moments, moments)
+        moments += added
+        np.divide(g, moments, moments)
+        p += np.add.reduce(moments, axis=0) * rate
+
+    by_rows(update, made, which, rows, None, several if decay is None else None, source)
 
 
 def per_row(operator: str, parameter: Array, moment: Array) -> None:
@@ -182,19 +205,39 @@ def row_wise_sparse_adagrad(
     name = "RowWiseSparseAdagrad"
     per_row(name, parameter, moment)
     which, rows = sparse_rows(name, parameter, indices, gradient)
+    made = tables(outs, parameter, moment)
     rate = scalar(name, "learning rate", lr, parameter.dtype)
+    update_row_wise(made, which, rows, rate, epsilon, weight_decay)
+    return tuple(made)
+
+
+def update_row_wise(
+    made: Sequence[Array],
+    which: Array,
+    rows: Array,
+    rate: Array,
+    epsilon: float,
+    weight_decay: float = 0.0,
+    source: Array | None = None,
+) -> None:
+    """What RowWiseSparseAdagrad does to a parameter and its moment; `source` as for `by_rows`."""
+    parameter, moment = made
     added, _, decay = _numbers(parameter.dtype, epsilon, 1.0, weight_decay)
     width = parameter.dtype.type(max(1, rows.shape[1]))
-    made = tables(outs, parameter, moment)
 
     def update(g: Array, p: Array, m: Array) -> None:
         if decay is not None:
-            g = g + p * decay
+            g += p * decay
         m[:, 0] += np.einsum("ij,ij->i", g, g) / width
-        p += g * (rate / (np.sqrt(m) + added))
+        g *= rate / (np.sqrt(m) + added)
+        p += g
 
-    by_rows(update, made, which, rows)
-    return tuple(made)
+    def several(g: Array, p: Array, m: Array) -> None:
+        moments = running((np.einsum("ij,ij->i", g, g) / width)[:, np.newaxis], m, 1, 1)
+        p += (rate / (np.sqrt(moments[:, 0]) + added)) @ g
+
+    tables = parameter, moment.reshape(-1)
+    by_rows(update, tables, which, rows, None, several if decay is None else None, source)
 
 
 def _adadelta(

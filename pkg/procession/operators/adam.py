@@ -13,13 +13,22 @@ from procession.operators.arrays import Array, Outs, number
 from procession.operators.blocks import (
     alike,
     by_blocks,
-    by_rows,
     results,
+    running,
     scalar,
     sparse_rows,
     tables,
 )
 from procession.operators.registry import STOPS, operator
+from procession.operators.rows import by_rows
+
+
+def _count(iteration: Array) -> int:
+    """How many steps there are with this one."""
+    t = int(number(iteration, "the iteration")) + 1
+    if t < 1:
+        raise ValueError(f"the iteration must be from 0 up, not {t - 1}")
+    return t
 
 
 class _Numbers:
@@ -39,12 +48,12 @@ class _Numbers:
 
     def correction(self, iteration: Array) -> float:
         """What makes up for moments that began with zeros."""
-        t = int(number(iteration, "the iteration")) + 1
+        t = _count(iteration)
         return math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
 
     def rectified(self, iteration: Array) -> tuple[float, bool]:
         """The correction of RAdam, and whether to divide by the root of the second moment."""
-        t = int(number(iteration, "the iteration")) + 1
+        t = _count(iteration)
         left = self.beta2**t
         most = 2 / (1 - self.beta2) - 1
         length = most - 2 * t * left / (1 - left)
@@ -183,16 +192,28 @@ def sparse_adam(
     if enableRAdam:
         factor, divided = numbers.rectified(iteration)
     *betas, added = numbers.arrays
+    stays_rest = [float(each) for each in betas]
     every = (*betas, added if divided else None, np.array(factor, dtype), rate)
     made = tables(None if outs is None else outs[:3], parameter, moment_1, moment_2)
     made += results(None if outs is None else outs[3:], 0, gradient)
+
+    changes = made[3].reshape(rows.shape) if made[3:] else None
 
     def update(g: Array, p: Array, m: Array, v: Array) -> Array:
         effective = np.empty_like(g)
         by_blocks(_adam, every, (p, m, v, g), (p, m, v, effective), 1)
         return effective
 
-    by_rows(update, made[:3], which, rows, made[3].reshape(rows.shape) if made[3:] else None)
+    def several(g: Array, p: Array, m: Array, v: Array) -> None:
+        effective = running(g, m, *stays_rest[:2])
+        second = running(np.multiply(g, g, g), v, *stays_rest[2:])
+        if divided:
+            np.sqrt(second, second)
+            second += added
+            effective /= second
+        p += np.add.reduce(effective, axis=0) * dtype.type(factor * float(rate))
+
+    by_rows(update, made[:3], which, rows, changes, several if changes is None else None)
     return tuple(made)
 
 
@@ -243,10 +264,26 @@ def row_wise_sparse_adam(
         v *= stays2
         v[:, 0] += np.einsum("ij,ij->i", g, g) / width * rest2
         m *= stays1
-        m += g * rest1
-        effective: Array = m * (factor / (np.sqrt(v) + added))
+        g *= rest1
+        m += g
+        effective: Array = np.multiply(m, factor / (np.sqrt(v) + added), g)
         p += effective * rate
         return effective
 
-    by_rows(update, made[:3], which, rows, made[3].reshape(rows.shape) if made[3:] else None)
+    def several(g: Array, p: Array, m: Array, v: Array) -> None:
+        squares = (np.einsum("ij,ij->i", g, g) / width)[:, np.newaxis]
+        second = running(squares, v, float(stays2), float(rest2))
+        p += (factor * rate / (np.sqrt(second[:, 0]) + added)) @ running(
+            g, m, float(stays1), float(rest1)
+        )
+
+    changes = made[3].reshape(rows.shape) if made[3:] else None
+    by_rows(
+        update,
+        (*made[:2], made[2].reshape(-1)),
+        which,
+        rows,
+        changes,
+        several if changes is None else None,
+    )
     return tuple(made)

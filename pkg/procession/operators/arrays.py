@@ -108,6 +108,13 @@ def floats(operator: str, *arrays: Array) -> None:
             raise TypeError(f"{operator} is for floating-point numbers, not for {each.dtype}")
 
 
+def numbers(operator: str, *arrays: Array) -> None:
+    """Raise unless all arrays hold real numbers."""
+    for each in arrays:
+        if each.dtype.kind not in "fiu":
+            raise TypeError(f"{operator} is for numbers, not for {each.dtype}")
+
+
 def matrix(shape: Shape, axis: int, name: str) -> tuple[int, int]:
     """(rows, columns) of a tensor that is cut into a matrix before its dimension `axis`."""
     if not -len(shape) <= axis < len(shape):
@@ -120,12 +127,27 @@ def number(array: Array, name: str) -> float:
     """The one number in an array of shape () or (1,)."""
     if array.size != 1:
         raise ValueError(f"{name} must be a single number, not of shape {array.shape}")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be a number, not {array.dtype}")
     return float(array.reshape(())[()])
 
 
 def result(out: Array | None, shape: Shape, dtype: np.dtype[Any]) -> Array:
     """`out` where rows and columns of it can be written to in place, else a new array."""
     return np.empty(shape, dtype) if out is None or not out.flags.c_contiguous else out
+
+
+def squares(x: Array) -> Any:
+    """The sum of the squares of all elements, in the type of X."""
+    if x.dtype.char in "fd":
+        flat = np.ascontiguousarray(x).reshape(-1)
+        return np.dot(flat, flat)
+    return np.add.reduce(np.multiply(x, x), axis=None, dtype=x.dtype)
+
+
+def fits(out: Array | None, shape: Shape, dtype: np.dtype[Any]) -> bool:
+    """Whether that is memory for a result of that shape and dtype."""
+    return out is not None and out.shape == shape and out.dtype == dtype
 
 
 def store(value: Array, dtype: np.dtype[Any], out: Array | None) -> Array:

@@ -69,12 +69,21 @@ def atomic_iter(mutex: Any, count: Array, *, context: Context) -> Any:
     """
     with expect(mutex, Mutex, "CreateMutex"):
         workspace = context.workspace
-        if workspace is not None:
-            count = workspace.fetch_blob(context.inputs[1])
-        result = np.asarray(count + count.dtype.type(1))
         if workspace is None:
-            return result
-        workspace.feed_blob(context.outputs[0], result)
+            return np.asarray(count + count.dtype.type(1))
+        # As it is by now, and into the memory that it has: this is done in each step of training.
+        present = workspace.find(context.inputs[1])
+        count = count if present is None else present.value
+        name = context.outputs[0]
+        blob = workspace.make(name)
+        result = blob.target(count.shape, count.dtype)
+        try:
+            np.add(count, count.dtype.type(1), out=result)
+        except BaseException:
+            blob.discard()
+            raise
+        blob.store(result)
+        workspace.keep(name, blob)
         return WRITTEN
 
 

@@ -3,14 +3,14 @@
 An update reads a parameter, its gradient and some state, and writes most of them again. NumPy
 needs several passes for that, and each over all of a large tensor would be one through main memory:
 so a step is a function of vectors that says what is done to one piece, and `by_blocks` calls it for
-piece after piece. `by_rows` does the same for the rows of a table that a sparse gradient names.
+piece after piece. `rows` does the same for the rows of a table that a sparse gradient names.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -81,61 +81,36 @@ def by_blocks(
         step(*constants, *pieces, *[each[: end - start] for each in spare])
 
 
-def _once(indices: Array) -> Iterator[Any]:
-    """Selections of all places, in order, in none of which an index occurs twice."""
-    # To sort numbers takes a tenth of the time that it takes to find their order.
-    ordered = np.sort(indices)
-    new = np.ones(indices.size, np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-    if new.all():
-        yield slice(None)
-        return
-    order = np.argsort(indices, kind="stable")
-    starts = np.flatnonzero(new)
-    place = np.arange(indices.size)
-    rank = place - np.repeat(starts, np.diff(starts, append=indices.size))
-    by_rank = order[np.argsort(rank, kind="stable")]
-    yield from np.split(by_rank, np.cumsum(np.bincount(rank))[:-1])
+_STEPS = 64
+"""How many steps of a running mean are one product of matrices."""
 
 
-def by_rows(
-    update: Callable[..., Array | None],
-    tables: Sequence[Array],
-    indices: Array,
-    gradients: Array,
-    changes: Array | None = None,
-) -> None:
-    """Update the rows that indices name, one after the other where an index occurs again.
+@lru_cache(maxsize=64)
+def _shares(dtype: np.dtype[Any], stays: float, rest: float) -> tuple[Array, Array]:
+    """What part each value, and what was there before, has in a running mean after each step."""
+    step = np.arange(_STEPS)
+    since = step[:, np.newaxis] - step
+    part = np.where(since >= 0, rest * stays ** np.maximum(since, 0), 0)
+    return part.astype(dtype), (stays ** (step + 1.0))[:, np.newaxis].astype(dtype)
+
+
+def running(values: Array, moment: Array, stays: float, rest: float) -> Array:
+    """What a moment is after each of some values; the last is kept in it.
 
     Args:
-        update: Called with the gradients of some rows, then those rows of each table, which it
-            changes. It may return an array with a row for each of them, for `changes`.
-        tables: Tensors of as many rows, C-contiguous, of any shape.
-        indices: For each row of the gradients, the number of its row.
-        gradients: The gradients, as a matrix.
-        changes: A matrix for what `update` returns.
+        values: A row for each step.
+        moment: What it was; written over.
+        stays: How much of it stays in each step.
+        rest: How much of the value is added.
     """
-    if not gradients.size:
-        return
-    rows = [each.reshape(each.shape[0], math.prod(each.shape[1:])) for each in tables]
-    # A row as one opaque item: that is put in its place at once.
-    kinds = [np.dtype((np.void, each.shape[1] * each.itemsize)) for each in rows]
-    items = [each.view(kind).reshape(-1) for each, kind in zip(rows, kinds, strict=True)]
-    most = max(1, BLOCK // max(1, gradients.shape[1]))
-    for places in _once(indices):
-        numbers, chosen = indices[places], gradients[places]
-        for start in range(0, numbers.size, most):
-            part = slice(start, start + most)
-            which = numbers[part]
-            pieces = [np.take(each, which, axis=0) for each in rows]
-            change = update(chosen[part], *pieces)
-            for item, piece in zip(items, pieces, strict=True):
-                np.put(item, which, piece.view(item.dtype).reshape(-1))
-            if changes is not None:
-                if isinstance(places, slice):
-                    changes[part] = change
-                else:
-                    changes[places[part]] = change
+    part, old = _shares(values.dtype, stays, rest)
+    made = np.empty_like(values)
+    for start in range(0, len(values), _STEPS):
+        some = values[start : start + _STEPS]
+        after = np.matmul(part[: len(some), : len(some)], some, made[start : start + len(some)])
+        after += old[: len(some)] * moment
+        moment[...] = after[-1]
+    return made
 
 
 def results(outs: Outs, count: int, *like: Array) -> list[Array]:
@@ -240,11 +215,14 @@ def scalar(operator: str, name: str, value: Array, dtype: np.dtype[Any]) -> Arra
 
     Raises:
         ValueError: It is not one number.
+        TypeError: It is no number at all.
     """
     if value.size != 1:
         raise ValueError(
             f"{operator}: the {name} must be a single number, not of shape {value.shape}"
         )
     if value.dtype != dtype:
+        if value.dtype.kind not in "fiub":
+            raise TypeError(f"{operator}: the {name} must be a number, not {value.dtype}")
         value = value.astype(dtype)
     return cast(Array, value.reshape(()))

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from procession.blobs.exchange import block_size
-from procession.errors import CollectiveError
+from procession.errors import CollectiveError, OutOfSharedMemoryError
 from procession.operators.arrays import Array, Shape
+from procession.operators.direct import Place
 from procession.operators.handles import expect
 from procession.operators.member import TIMEOUT, Clock, Venue
 from procession.operators.plans import UFUNCS
@@ -174,25 +175,61 @@ class _Results:
 
     A result may be made in the memory of the tensor in its place among the inputs, since each part
     of that is read before it is written. In that of another input it may not.
+
+    If other members want to read large tensors where they lie, the blobs move there first.
+
+    Args:
+        world: The world of the call.
+        xs: The inputs.
+        forms: What results look like.
+        move: Whether blobs are to be moved for it.
     """
 
-    def __init__(self, context: Context, forms: Sequence[tuple[Shape, np.dtype[Any]]]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        world: World,
+        xs: Sequence[Array],
+        forms: Sequence[tuple[Shape, np.dtype[Any]]],
+        move: bool = True,
+    ) -> None:
         self._workspace = workspace = context.workspace
         self._blobs: list[tuple[str, Any]] = []
+        self._world = world.key
+        self.xs = xs
+        """The inputs, where they lie when blobs have been moved."""
         self.arrays: list[Array] = []
         if workspace is None:
             self.arrays = [np.empty(*form) for form in forms]
             return
-        tensors = [workspace.find(name) for name in context.inputs[1:]]
+        self._tensors = tensors = [workspace.find(name) for name in context.inputs[1:]]
+        move = move and not world.use.full and world.exchanges(xs)
+        if move:
+            for blob in tensors:
+                _move(blob, world)
+            self.xs = [
+                blob.value if blob.value.flags.c_contiguous else x
+                for blob, x in zip(tensors, xs, strict=True)
+            ]
         names = context.outputs[: len(forms)]
         for index, (name, (shape, dtype)) in enumerate(zip(names, forms, strict=True)):
             blob = workspace.make(name)
+            if move and blob not in tensors:
+                _move(blob, world)
             self._blobs.append((name, blob))
-            taken = (
-                any(tensor is blob and place != index for place, tensor in enumerate(tensors))
-                or name in names[:index]
-            )
+            taken = name in names[:index]
+            for place, tensor in enumerate(tensors):
+                taken |= tensor is blob and place != index
             self.arrays.append(np.empty(shape, dtype) if taken else blob.target(shape, dtype))
+
+    def places(self, which: Sequence[int], results: bool) -> list[Place] | None:
+        """See `procession.operators.direct.Places`."""
+        if self._workspace is None:
+            return None
+        found = [self._tensors[index].place(self.xs[index], self._world) for index in which]
+        if results:
+            found += [self._blobs[i][1].place(self.arrays[i], self._world) for i in which]
+        return None if None in found else found
 
     def kept(self) -> Any:
         """The results, as a kernel returns them."""
@@ -210,6 +247,16 @@ class _Results:
         if kind is not None:
             for _, blob in self._blobs:
                 blob.discard()
+
+
+def _move(blob: Any, world: World) -> None:
+    """Have a blob lie where the members of a world may look, if there is room."""
+    if not world.use.full:
+        try:
+            blob.exchange(world.key, world.use)
+        except OutOfSharedMemoryError:
+            # It works where it is, too; and asking each time would take long.
+            world.use.full = True
 
 
 def _like(xs: Sequence[Array]) -> list[tuple[Shape, np.dtype[Any]]]:
@@ -260,7 +307,7 @@ def allreduce(comm_world: Any, *xs: Any, op: str = "sum", context: Context) -> A
     _one_for_one(xs, context)
     world, ins = _world(comm_world), _checked(xs, op)
     workspace = context.workspace
-    if len(ins) == 1 and workspace is not None:
+    if len(ins) == 1 and workspace is not None and not world.exchanges(ins):
         # The same in fewer steps: small tensors take no longer than these.
         name = context.outputs[0]
         blob = workspace.make(name)
@@ -273,8 +320,8 @@ def allreduce(comm_world: Any, *xs: Any, op: str = "sum", context: Context) -> A
         blob.store(array)
         workspace.keep(name, blob)
         return WRITTEN
-    with _Results(context, _like(ins)) as results:
-        world.allreduce(ins, results.arrays, op, _checks(context))
+    with _Results(context, world, ins, _like(ins)) as results:
+        world.allreduce(results.xs, results.arrays, op, _checks(context), results.places)
         return results.kept()
 
 
@@ -295,8 +342,8 @@ def reduce(comm_world: Any, x: Any, *, root: int = 0, op: str = "sum", context: 
     """
     world, ins = _world(comm_world), _checked((x,), op)
     root = _root(world, root)
-    with _Results(context, _like(ins) if world.rank == root else ()) as results:
-        world.reduce(ins, results.arrays, op, root, _checks(context))
+    with _Results(context, world, ins, _like(ins) if world.rank == root else ()) as results:
+        world.reduce(results.xs, results.arrays, op, root, _checks(context), results.places)
         return results.kept() if world.rank == root else WRITTEN
 
 
@@ -317,8 +364,10 @@ def broadcast(comm_world: Any, *xs: Any, root: int = 0, context: Context) -> Any
     """
     _one_for_one(xs, context)
     world, ins = _world(comm_world), _checked(xs)
-    with _Results(context, _like(ins)) as results:
-        world.broadcast(ins, results.arrays, _root(world, root), _checks(context))
+    root = _root(world, root)
+    # That is done once, as a rule: it is not worth moving what is not exchanged otherwise.
+    with _Results(context, world, ins, _like(ins), move=False) as results:
+        world.broadcast(ins, results.arrays, root, _checks(context), results.places)
         return results.kept()
 
 
@@ -335,8 +384,8 @@ def allgather(comm_world: Any, *xs: Any, context: Context) -> Any:
     """
     world, ins = _world(comm_world), _checked(xs)
     shape = (world.size * sum([x.size for x in ins]),)
-    with _Results(context, [(shape, ins[0].dtype)]) as results:
-        world.allgather(ins, results.arrays[0], _checks(context))
+    with _Results(context, world, ins, [(shape, ins[0].dtype)]) as results:
+        world.allgather(results.xs, results.arrays[0], _checks(context), results.places)
         return results.kept()
 
 
@@ -365,8 +414,8 @@ def reduce_scatter(comm_world: Any, *xs: Any, op: str = "sum", context: Context)
                 f"a tensor of shape {x.shape} cannot be cut into {world.size} equal parts"
             )
     parts = [((x.shape[0] // world.size, *x.shape[1:]), x.dtype) for x in ins]
-    with _Results(context, parts) as results:
-        world.reduce_scatter(ins, results.arrays, op, _checks(context))
+    with _Results(context, world, ins, parts) as results:
+        world.reduce_scatter(results.xs, results.arrays, op, _checks(context), results.places)
         return results.kept()
 
 

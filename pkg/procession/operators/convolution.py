@@ -103,21 +103,30 @@ def _conv_gradient(
     if dy.shape != wanted:
         raise ValueError(f"{name}: the gradient of the result is {wanted}, not {dy.shape}")
     x, w, dy = promote(x, w, dy)
-    given_outs = list(outs or ())
-    dw = result(given_outs.pop(0) if outs else None, w.shape, w.dtype)
-    made, db, dx = [dw], None, None
-    if not no_bias:
-        db = result(given_outs.pop(0) if outs else None, (len(w),), w.dtype)
-        made.append(db)
-    if not quiet:
-        dx = result(given_outs.pop(0) if outs else None, x.shape, x.dtype)
-        made.append(dx)
+    dw, db, dx = made = results(outs, w, len(w), x, no_bias, quiet)
     target = np.empty(laid.first(dw).shape, dw.dtype) if laid.last else dw
     to_x = None if dx is None else laid.first(dx)
     slopes(laid, laid.first(x), laid.first(dy), target, db, kernels(laid, w), to_x)
     if target is not dw:
         np.copyto(laid.first(dw), target)
-    return tuple(made)
+    return tuple(each for each in made if each is not None)
+
+
+def results(
+    outs: Outs, w: Array, channels: int, x: Array, no_bias: int, quiet: int
+) -> tuple[Array, Array | None, Array | None]:
+    """What the gradients of kernels, bias and images are written to; None: nobody wants it.
+
+    They are outputs in that order. The last ones are wanted if there are as many outputs.
+    """
+    places = list(outs) if outs else [None] * 3
+    dw = result(places.pop(0), w.shape, w.dtype)
+    db = dx = None
+    if places and not no_bias:
+        db = result(places.pop(0), (channels,), w.dtype)
+    if places and not quiet:
+        dx = result(places.pop(0), x.shape, x.dtype)
+    return dw, db, dx
 
 
 def rules(gradient: str, inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -153,11 +162,13 @@ def _declare(dimensions: int) -> None:
         given.pop("no_gradient_to_input", None)
         return _conv(name, dimensions, x, w, b, out, given)
 
-    @operator(f"{name}Gradient", outputs=(1, 3))
+    @operator(f"{name}Gradient", outputs=(1, 3), spare_last=True)
     @takes(WINDOW, DILATION, GROUP, LEGACY, QUIET, UNBIASED)
     @described(
         f"{name.lower()}_gradient",
-        f"The gradients of kernels, bias and images{about}. Caffe2: {name}Gradient.",
+        f"The gradients of kernels, bias and images{about}. Caffe2: {name}Gradient.\n\n"
+        "They are as many as there are outputs: that of the images, the last one, is not computed "
+        "where it is left out.",
     )
     def gradient(
         x: Array,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, Outs, floats, promote, result
+from procession.operators.arrays import Array, Outs, floats, promote
 from procession.operators.columns import gather, scatter, slopes
-from procession.operators.convolution import QUIET, UNBIASED, kernels, rules
+from procession.operators.convolution import QUIET, UNBIASED, kernels, results, rules
 from procession.operators.registry import operator
 from procession.operators.windows import (
     ADJUSTMENT,
@@ -78,12 +78,16 @@ def conv_transpose(
     return y
 
 
-@operator("ConvTransposeGradient", outputs=(1, 3))
+@operator("ConvTransposeGradient", outputs=(1, 3), spare_last=True)
 @takes(WINDOW, ADJUSTMENT, GROUP, QUIET, UNBIASED)
 def conv_transpose_gradient(
     x: Array, w: Array, dy: Array, *, outs: Outs = None, **given: Any
 ) -> tuple[Array, ...]:
-    """The gradients of kernels, bias and images. Caffe2: ConvTransposeGradient."""
+    """The gradients of kernels, bias and images. Caffe2: ConvTransposeGradient.
+
+    They are as many as there are outputs: that of the images, the last one, is not computed where
+    it is left out.
+    """
     quiet, no_bias = given.pop("no_gradient_to_input", 0), given.pop("no_bias", 0)
     laid, channels = _laid("ConvTransposeGradient", x, w, given)
     wanted = laid.shape(len(x), channels, laid.image)
@@ -92,20 +96,14 @@ def conv_transpose_gradient(
             f"ConvTransposeGradient: the gradient of the result is {wanted}, not {dy.shape}"
         )
     x, w, dy = promote(x, w, dy)
-    targets = list(outs) if outs else [None, None, None]
-    dw = result(targets.pop(0), w.shape, w.dtype)
-    made = [dw]
+    dw, db, dx = made = results(outs, w, channels, x, no_bias, quiet)
     small, big = laid.first(x), laid.first(dy)
-    if not no_bias:
-        db = result(targets.pop(0), (channels,), w.dtype)
-        axes = (0, *range(2, big.ndim))
-        made.append(np.add.reduce(big, axis=axes, dtype=w.dtype, out=db))
+    if db is not None:
+        np.add.reduce(big, axis=(0, *range(2, big.ndim)), out=db)
     target = np.empty(laid.first(dw).shape, dw.dtype) if laid.last else dw
     slopes(laid, big, small, target)
     if target is not dw:
         np.copyto(laid.first(dw), target)
-    if not quiet:
-        dx = result(targets.pop(0), x.shape, x.dtype)
-        made.append(dx)
+    if dx is not None:
         gather(laid, big, kernels(laid, w), None, laid.first(dx))
-    return tuple(made)
+    return tuple(each for each in made if each is not None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, floats, promote, store
+from procession.operators.arrays import Array, floats, promote, squares, store
 from procession.operators.registry import emit, operator
 
 _EPSILON = 1e-12
@@ -35,6 +35,11 @@ def _total(x: Array) -> Array:
     return np.asarray(np.add.reduce(x, axis=1, dtype=x.dtype))
 
 
+def _inner(left: Array, right: Array) -> Array:
+    """The inner products of the rows of two matrices."""
+    return np.asarray(np.einsum("ij,ij->i", left, right))
+
+
 def _column(dy: Array) -> Array:
     return dy.reshape(-1, 1)
 
@@ -47,8 +52,7 @@ def dot_product(x: Array, y: Array) -> Array:
         TypeError: X or Y does not hold floating-point numbers.
         ValueError: X and Y differ in shape.
     """
-    left, right = _pair("DotProduct", x, y)
-    return _total(left * right)
+    return _inner(*_pair("DotProduct", x, y))
 
 
 @operator("DotProductGradient", outputs=2)
@@ -100,7 +104,7 @@ def dot_product_with_padding(
         ValueError: X and Y differ in their number of rows, or cannot be repeated to fit.
     """
     left, right = _both("DotProductWithPadding", x, y, pad_value, replicate)
-    return _total(left * right)
+    return _inner(left, right)
 
 
 def _unpadded(dx: Array, like: Array, replicate: bool) -> Array:
@@ -130,7 +134,8 @@ def squared_l2_distance(x: Array, y: Array) -> Array:
         ValueError: X and Y differ in shape.
     """
     left, right = _pair("SquaredL2Distance", x, y)
-    return np.asarray(_total(np.square(left - right)) * left.dtype.type(0.5))
+    apart = left - right
+    return np.asarray(_inner(apart, apart) * left.dtype.type(0.5))
 
 
 @operator("SquaredL2DistanceGradient", outputs=2)
@@ -150,7 +155,8 @@ def l1_distance(x: Array, y: Array) -> Array:
         ValueError: X and Y differ in shape.
     """
     left, right = _pair("L1Distance", x, y)
-    return _total(np.absolute(left - right))
+    apart = left - right
+    return _total(np.absolute(apart, out=apart))
 
 
 @operator("L1DistanceGradient", outputs=2)
@@ -163,7 +169,7 @@ def l1_distance_gradient(x: Array, y: Array, dy: Array) -> tuple[Array, Array]:
 
 def _length(rows: Array) -> Array:
     """The length of each row, as a column; of one that has hardly any, 1e-6."""
-    squared = np.maximum(_total(rows * rows), rows.dtype.type(_EPSILON))
+    squared = np.maximum(_inner(rows, rows), rows.dtype.type(_EPSILON))
     return _column(np.sqrt(squared))
 
 
@@ -176,7 +182,7 @@ def cosine_similarity(x: Array, y: Array) -> Array:
         ValueError: X and Y differ in shape.
     """
     left, right = _pair("CosineSimilarity", x, y)
-    return _total((left / _length(left)) * (right / _length(right)))
+    return np.asarray(_inner(left, right) / (_length(left) * _length(right))[:, 0])
 
 
 @operator("CosineSimilarityGradient", outputs=2)
@@ -262,8 +268,7 @@ def lp_norm(x: Array, *, p: int = 2, average: bool = False) -> Array:
     """
     floats("LpNorm", x)
     _power(p)
-    powers = np.absolute(x) if p == 1 else x * x
-    total = np.add.reduce(powers, axis=None, dtype=x.dtype)
+    total = squares(x) if p == 2 else np.add.reduce(np.absolute(x), axis=None, dtype=x.dtype)
     if average:
         total = total / x.dtype.type(max(x.size, 1))
     return np.asarray(total, x.dtype).reshape(1)

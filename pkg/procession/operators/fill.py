@@ -9,14 +9,14 @@ given values (`given_fill`) and of random numbers (`random_fill`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from procession.operators.arrays import Array, Shape
 from procession.operators.datatype import numpy_dtype
-from procession.operators.registry import STOPS, operator
+from procession.operators.registry import STOPS, Look, operator
 
 
 def fill_shape(
@@ -76,7 +76,22 @@ def _kind(value: Any, dtype: Any) -> np.dtype[Any]:
     return np.dtype(np.int64 if isinstance(value, (int, np.integer)) else np.float32)
 
 
-@operator("ConstantFill", constant=True, gradient=STOPS)
+def _specialize_constant_fill(
+    inputs: Sequence[Look], outputs: Sequence[Look], *, value: Any, **others: Any
+) -> Callable[..., object] | None:
+    """For a number, in a shape that an input has: most often where gradients begin."""
+    ((_, dtype),) = outputs
+    if len(inputs) != 1 or others["input_as_shape"] or dtype.kind not in "iufb":
+        return None
+    kept = np.array(0 if value is None else value, dtype).item()
+
+    def fill(x: Array, made: Array) -> None:
+        made.fill(kept)
+
+    return fill
+
+
+@operator("ConstantFill", constant=True, gradient=STOPS, specialize=_specialize_constant_fill)
 def constant_fill(
     x: Array | None = None,
     content: Array | None = None,

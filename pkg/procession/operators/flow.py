@@ -78,6 +78,39 @@ def print_(
         file.write(line)
 
 
+@operator("Summarize", outputs=(0, 1), gradient=STOPS)
+def summarize(x: Array, *, to_file: int = 0, context: Context) -> Any:
+    """The least and the largest number of X, their mean, and their standard deviation.
+
+    The output, if there is one, is a vector of these four. The deviation is that of a sample, and
+    0 of one number. Caffe2: Summarize.
+
+    Args:
+        to_file: 1 to write them to the file NAME.summary in the working directory as well, a line
+            for each run. The first line starts the file anew. A "/" in the name becomes "_".
+
+    Raises:
+        TypeError: X does not hold numbers.
+        ValueError: X is empty.
+    """
+    if not isinstance(x, (np.ndarray, np.generic)) or x.dtype.kind not in "biuf":
+        raise TypeError(f"Summarize: X holds numbers, not {getattr(x, 'dtype', type(x).__name__)}")
+    if not x.size:
+        raise ValueError("Summarize: X is empty")
+    wide = np.asarray(x, np.float64)
+    deviation = wide.std(ddof=1) if x.size > 1 else 0.0
+    told = np.array([wide.min(), wide.max(), wide.mean(), deviation])
+    if to_file:
+        runs = context.state.get("runs", 0)
+        context.state["runs"] = runs + 1
+        name = context.inputs[0].replace("/", "_")
+        with open(f"{name}.summary", "a" if runs else "w", encoding="utf-8") as file:
+            file.write(" ".join(f"{number:g}" for number in told) + "\n")
+    if not context.outputs:
+        return None
+    return told.astype(x.dtype if x.dtype.kind == "f" else np.float32)
+
+
 def _empty(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.size == 0
 

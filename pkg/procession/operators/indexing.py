@@ -5,12 +5,14 @@ Numbers of rows are checked: one that a tensor does not have is an IndexError.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, number
+from procession.operators.arrays import Array, number, numbers, store
+from procession.operators.lengths import checked_lengths
 from procession.operators.registry import REQUIRED, STOPS, Context, Rules, emit, operator, sparse
 from procession.operators.rows import add_rows
 from procession.operators.shape import integers
@@ -55,12 +57,25 @@ def _outer(data: Array, indices: Array, axis: int) -> tuple[Array, ...]:
     return (*(grid.reshape(grid.shape + (1,) * rest) for grid in grids), indices)
 
 
-def _gather(data: Array, indices: Array, axis: int, match_outer: bool, wrap: bool) -> Array:
+def _gather(
+    data: Array,
+    indices: Array,
+    axis: int,
+    match_outer: bool,
+    wrap: bool,
+    out: Array | None = None,
+) -> Array:
     axis = which_axis(axis, data.shape)
     indices = positions(indices, data.shape[axis], wrap=wrap)
     if match_outer:
-        return np.asarray(data[_outer(data, indices, axis)])
-    return np.asarray(np.take(data, indices, axis=axis))
+        chosen = np.asarray(data[_outer(data, indices, axis)])
+        return chosen if out is None else store(chosen, data.dtype, out)
+    if out is None or not out.flags.c_contiguous or np.may_share_memory(out, data):
+        return np.asarray(np.take(data, indices, axis=axis))
+    if np.may_share_memory(out, indices):
+        indices = indices.copy()
+    # They are checked, so "wrap" takes what is negative from the end, and nothing else.
+    return np.take(data, indices, axis=axis, out=out, mode="wrap")
 
 
 def _gather_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -79,6 +94,7 @@ def gather(
     match_outer: bool = False,
     wrap_indices: bool = False,
     dense_gradient: bool = False,
+    out: Array | None = None,
 ) -> Array:
     """The rows of the data that the indices name, in any shape. Caffe2: Gather.
 
@@ -95,7 +111,7 @@ def gather(
         ValueError: The shapes do not fit `axis` and `match_outer`.
     """
     wrap = bool(wrap_indices) or which_axis(axis, data.shape) == 0
-    return _gather(data, indices, axis, bool(match_outer), wrap)
+    return _gather(data, indices, axis, bool(match_outer), wrap, out)
 
 
 def _batch_gather_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -126,17 +142,15 @@ def batch_gather_gradient(
     Caffe2: BatchGatherGradient.
     """
     axis = which_axis(axis, data.shape)
+    length, outer = data.shape[axis], data.shape[:axis]
+    # Negative ones count from the end. As numbers of rows that are what is behind the axis.
+    numbers = np.remainder(positions(indices, length, wrap=True), max(length, 1)).astype(np.int64)
+    before = math.prod(outer)
+    numbers = numbers.reshape(before if match_outer else 1, -1)
+    numbers = numbers + np.arange(before).reshape(-1, 1) * length
+    row = (before * length, math.prod(data.shape[axis + 1 :]))
     gradient = np.zeros(data.shape, dy.dtype)
-    if match_outer:
-        np.add.at(gradient, _outer(data, indices, axis), dy)
-    else:
-        flat = dy.reshape((*data.shape[:axis], indices.size, *data.shape[axis + 1 :]))
-        if not axis:
-            # Counted from the end, a row has a second number.
-            add_rows(gradient, np.remainder(indices.reshape(-1), data.shape[0]), flat)
-            return gradient
-        where: Any = (slice(None),) * axis + (indices.reshape(-1),)
-        np.add.at(gradient, where, flat)
+    add_rows(gradient.reshape(row), numbers.reshape(-1), dy.reshape(numbers.size, row[1]))
     return gradient
 
 
@@ -159,6 +173,8 @@ def gather_ranges(data: Array, ranges: Array) -> tuple[Array, Array]:
         ValueError: The data is no vector, or the ranges have another shape.
         IndexError: A range lies outside of the data.
     """
+    if ranges.dtype.kind not in "iu":
+        raise TypeError(f"GatherRanges: the ranges must be integers, not {ranges.dtype}")
     if data.ndim != 1 or ranges.ndim != 3 or ranges.shape[2] != 2:
         raise ValueError(
             f"GatherRanges takes a vector and ranges of shape (examples, ranges, 2), not "
@@ -183,10 +199,10 @@ def lengths_gather(items: Array, lengths: Array, indices: Array) -> Array:
         IndexError: There is no such segment.
         ValueError: The lengths do not add up to the number of items.
     """
-    if int(lengths.sum()) > items.shape[0]:
-        raise ValueError(f"lengths add up to {lengths.sum()}, but the data is {items.shape}")
-    chosen = positions(indices, lengths.size).reshape(-1)
-    each = lengths.astype(np.int64)
+    each = checked_lengths(lengths)
+    if int(each.sum()) > math.prod(items.shape[:1]):
+        raise ValueError(f"lengths add up to {each.sum()}, but the data is {items.shape}")
+    chosen = positions(indices, each.size).reshape(-1)
     starts = np.cumsum(each) - each
     return np.take(items, _ranges(starts[chosen], each[chosen]), axis=0)
 
@@ -201,13 +217,20 @@ def sparse_to_dense(indices: Array, values: Array, like: Array | None = None) ->
         IndexError: An index is out of bounds.
         ValueError: There is not one index for each value.
     """
-    if indices.ndim != 1 or values.shape[:1] != indices.shape:
+    numbers("SparseToDense", values)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"SparseToDense: the indices must be integers, not {indices.dtype}")
+    if (
+        indices.ndim != 1
+        or values.shape[:1] != indices.shape
+        or (like is not None and not like.ndim)
+    ):
         raise ValueError(f"SparseToDense: indices {indices.shape} for values {values.shape}")
     rows = int(indices.max()) + 1 if indices.size else 0
     if like is not None:
         rows = like.shape[0]
     dense = np.zeros((rows, *values.shape[1:]), values.dtype)
-    np.add.at(dense, positions(indices, rows), values)
+    add_rows(dense, positions(indices, rows), values)
     return dense
 
 
@@ -230,9 +253,8 @@ def _examples(lengths: Array | None, count: int) -> Array:
     """The number of the example that each value belongs to."""
     if lengths is None:
         return np.zeros(count, np.int64)
-    if int(lengths.sum()) != count:
-        raise ValueError(f"lengths add up to {lengths.sum()}, but there are {count} values")
-    return np.repeat(np.arange(lengths.size), lengths)
+    each = checked_lengths(lengths, count)
+    return np.repeat(np.arange(each.size), each)
 
 
 def _dense_mask_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -275,6 +297,8 @@ def sparse_to_dense_mask(
             f"SparseToDenseMask: indices {indices.shape}, values {values.shape} and the default "
             f"{default.shape} do not fit together"
         )
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"SparseToDenseMask: the ids must be integers, not {indices.dtype}")
     if len(context.outputs) != 1 + bool(return_presence_mask):
         raise ValueError("SparseToDenseMask has two outputs with return_presence_mask, else one")
     example = _examples(lengths, indices.size)
@@ -315,14 +339,25 @@ def sparse_to_dense_mask_gradient(
     return gradient
 
 
+def _columns_of(size: Array) -> int:
+    columns = int(number(size, "the size"))
+    if columns < 0:
+        raise ValueError(f"the size must be from 0 up, not {columns}")
+    return columns
+
+
 @operator("OneHot", gradient=STOPS)
 def one_hot(indices: Array, size: Array) -> Array:
     """A row for every index: 1 at its place, 0 elsewhere; float32. Caffe2: OneHot.
 
     The second input is the length of a row. An index that has no place in it makes a row of zeros.
     """
-    columns = int(number(size, "the size"))
-    return np.asarray(indices.reshape(-1, 1) == np.arange(columns), np.float32)
+    columns = _columns_of(size)
+    flat = indices.reshape(-1)
+    there = np.flatnonzero((flat >= 0) & (flat < columns))
+    made = np.zeros((flat.size, columns), np.float32)
+    made.reshape(-1).put(there * columns + flat[there].astype(np.int64), 1)
+    return made
 
 
 @operator("SegmentOneHot", gradient=STOPS)
@@ -335,7 +370,7 @@ def segment_one_hot(lengths: Array, indices: Array, size: Array) -> Array:
         IndexError: An index is out of bounds.
         ValueError: The lengths do not add up to the number of indices.
     """
-    columns = int(number(size, "the size"))
+    columns = _columns_of(size)
     result = np.zeros((lengths.size, columns), np.float32)
     result[_examples(lengths, indices.size), positions(indices, columns)] = 1
     return result
@@ -351,7 +386,8 @@ def batch_one_hot(data: Array, lengths: Array, values: Array) -> Array:
     Raises:
         ValueError: X is no matrix, or the lengths do not fit it and the values.
     """
-    if data.ndim != 2 or lengths.shape != data.shape[1:] or int(lengths.sum()) != values.size:
+    fits = data.ndim == 2 and lengths.shape == data.shape[1:]
+    if not fits or int(checked_lengths(lengths).sum()) != values.size:
         raise ValueError(
             f"BatchOneHot: X {data.shape}, lengths {lengths.tolist()} and {values.size} values "
             "do not fit together"

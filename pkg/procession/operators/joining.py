@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, Shape, number, sum_to
+from procession.operators.arrays import Array, Outs, Shape, fits, number, sum_to
 from procession.operators.registry import Context, Rules, emit, operator
 from procession.operators.shape import integers
 
@@ -32,11 +33,15 @@ def _concat_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
 
 
 def _concatenate(
-    xs: tuple[Array, ...], axis: int | None, order: str, add_axis: bool
+    xs: tuple[Array, ...],
+    axis: int | None,
+    order: str,
+    add_axis: bool,
+    out: Array | None = None,
 ) -> tuple[Array, Array]:
     first = xs[0]
     axis = _joined_axis(axis, order, first.ndim + bool(add_axis), first.shape)
-    for index, x in enumerate(xs):
+    for index, x in enumerate(xs[1:], 1):
         if x.dtype != first.dtype:
             raise TypeError(f"input {index} is {x.dtype}, input 0 is {first.dtype}")
         alike = x.ndim == first.ndim and all(
@@ -49,8 +54,13 @@ def _concatenate(
                 + (" in nothing" if add_axis else f" at axis {axis} only")
             )
     if add_axis:
-        return np.stack(xs, axis), np.ones(len(xs), np.int32)
-    return np.concatenate(xs, axis), np.array([x.shape[axis] for x in xs], np.int32)
+        lengths = [1] * len(xs)
+        xs = tuple(np.expand_dims(x, axis) for x in xs)
+    else:
+        lengths = [x.shape[axis] for x in xs]
+    shape = (*xs[0].shape[:axis], sum(lengths), *xs[0].shape[axis + 1 :])
+    kept = out if fits(out, shape, first.dtype) else None
+    return np.concatenate(xs, axis, out=kept), np.array(lengths, np.int32)
 
 
 @operator("Concat", outputs=2, gradient=_concat_rules)
@@ -60,6 +70,7 @@ def concat(
     axis: int | None = None,
     add_axis: bool = False,
     order: str = "NCHW",
+    outs: Outs = None,
 ) -> tuple[Array, Array]:
     """All inputs one behind the other, and how long each is there (int32). Caffe2: Concat.
 
@@ -73,7 +84,7 @@ def concat(
         ValueError: The shapes do not fit, or there is no such dimension.
         TypeError: The inputs are not all of one data type.
     """
-    return _concatenate((first, *others), axis, order, add_axis)
+    return _concatenate((first, *others), axis, order, add_axis, outs[0] if outs else None)
 
 
 @operator("DepthConcat", outputs=2, gradient=_concat_rules)
@@ -83,9 +94,10 @@ def depth_concat(
     axis: int | None = None,
     add_axis: bool = False,
     order: str = "NCHW",
+    outs: Outs = None,
 ) -> tuple[Array, Array]:
     """The older name of Concat. Caffe2: DepthConcat."""
-    return _concatenate((first, *others), axis, order, add_axis)
+    return _concatenate((first, *others), axis, order, add_axis, outs[0] if outs else None)
 
 
 def _split_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -100,13 +112,14 @@ def _split(
     order: str,
     add_axis: bool,
     pieces: int,
+    outs: Outs = None,
 ) -> tuple[Array, ...]:
     axis = _joined_axis(axis, order, x.ndim, x.shape)
     total = x.shape[axis]
     if add_axis:
         if total != pieces:
             raise ValueError(f"X {x.shape} has {total} slices at axis {axis}, for {pieces} outputs")
-        return tuple(np.take(x, index, axis=axis) for index in range(pieces))
+        return tuple(_piece(x, axis, index, outs, index) for index in range(pieces))
     if not lengths:
         if total % pieces:
             raise ValueError(f"X {x.shape} cannot be cut into {pieces} equal parts at axis {axis}")
@@ -115,8 +128,21 @@ def _split(
         raise ValueError(
             f"split={list(lengths)} for {pieces} outputs of X {x.shape}, cut at axis {axis}"
         )
-    borders = np.cumsum(lengths)[:-1]
-    return tuple(np.array(piece, order="C") for piece in np.split(x, borders, axis))
+    ends = [sum(lengths[: index + 1]) for index in range(pieces)]
+    return tuple(
+        _piece(x, axis, slice(end - length, end), outs, index)
+        for index, (length, end) in enumerate(zip(lengths, ends, strict=True))
+    )
+
+
+def _piece(x: Array, axis: int, where: int | slice, outs: Outs, index: int) -> Array:
+    """A copy of a part of X, in the memory of that output if it fits."""
+    piece = x[(slice(None),) * axis + (where,)]
+    out = outs[index] if outs else None
+    if out is None or not fits(out, piece.shape, piece.dtype):
+        return np.array(piece, order="C")
+    np.copyto(out, piece)
+    return out
 
 
 def _lengths(split: Sequence[int], given: Array | None) -> tuple[int, ...]:
@@ -133,6 +159,7 @@ def split(
     add_axis: bool = False,
     order: str = "NCHW",
     context: Context,
+    outs: Outs = None,
 ) -> tuple[Array, ...]:
     """X cut into as many pieces as there are outputs. Caffe2: Split.
 
@@ -146,7 +173,7 @@ def split(
         ValueError: X cannot be cut like that.
     """
     pieces = len(context.outputs)
-    return _split(x, _lengths(split, lengths), axis, order, add_axis, pieces)
+    return _split(x, _lengths(split, lengths), axis, order, add_axis, pieces, outs)
 
 
 @operator("DepthSplit", outputs=(1, None), gradient=_split_rules)
@@ -159,10 +186,11 @@ def depth_split(
     add_axis: bool = False,
     order: str = "NCHW",
     context: Context,
+    outs: Outs = None,
 ) -> tuple[Array, ...]:
     """The older name of Split. Caffe2: DepthSplit."""
     pieces = len(context.outputs)
-    return _split(x, _lengths(split, lengths), axis, order, add_axis, pieces)
+    return _split(x, _lengths(split, lengths), axis, order, add_axis, pieces, outs)
 
 
 @operator("SplitByLengths", outputs=(1, None), gradient=_split_rules)
@@ -208,9 +236,12 @@ def split_gradient(
     axis: int | None = None,
     add_axis: bool = False,
     order: str = "NCHW",
+    out: Array | None = None,
 ) -> Array:
     """The gradient of X: those of the pieces, put together again."""
-    return _concatenate((first, *others), axis, order, add_axis)[0]
+    if out is not None and any(np.may_share_memory(out, each) for each in (first, *others)):
+        out = None
+    return _concatenate((first, *others), axis, order, add_axis, out)[0]
 
 
 @operator("Append")
@@ -316,6 +347,7 @@ def tile(
     *,
     tiles: int | None = None,
     axis: int | None = None,
+    out: Array | None = None,
 ) -> Array:
     """X again and again, along one dimension. Caffe2: Tile.
 
@@ -329,7 +361,13 @@ def tile(
         ValueError: One of both is not given, or X has no such dimension.
     """
     times, where = _tiling(tiles, axis, tiles_, axis_, x.shape)
-    return np.tile(x, (1,) * where + (times,) + (1,) * (x.ndim - where - 1))
+    shape = (*x.shape[:where], times * x.shape[where], *x.shape[where + 1 :])
+    made = out
+    if made is None or not fits(made, shape, x.dtype) or np.may_share_memory(made, x):
+        made = np.empty(shape, x.dtype)
+    before, piece = math.prod(x.shape[:where]), math.prod(x.shape[where:])
+    np.copyto(made.reshape(before, times, piece), x.reshape(before, 1, piece))
+    return made
 
 
 @operator("TileGradient")
@@ -370,7 +408,11 @@ def expand(x: Array, shape: Array) -> Array:
     Raises:
         ValueError: X cannot be broadcast like that.
     """
-    full = np.broadcast_shapes(x.shape, integers(shape, "shape"))
+    asked = integers(shape, "shape")
+    pairs = zip(reversed(x.shape), reversed(asked), strict=False)
+    if min(asked, default=0) < 0 or any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise ValueError(f"Expand: X {x.shape} cannot be broadcast to {asked}")
+    full = np.broadcast_shapes(x.shape, asked)
     return np.array(np.broadcast_to(x, full))
 
 

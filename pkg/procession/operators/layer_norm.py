@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -273,8 +274,9 @@ def instance_norm_gradient(
     Mean and 1 / deviation are computed again where they are no inputs.
     """
     images, last = _images("InstanceNormGradient", x, order)
+    channels = images.shape[1]
     if mean is None or inv_stdev is None:
-        rows = images.reshape(images.shape[0] * images.shape[1], -1)
+        rows = images.reshape(images.shape[0] * channels, math.prod(images.shape[2:]))
         mean, variance = _centered(rows, np.empty_like(rows))
         inv_stdev = np.asarray(1 / np.sqrt(variance + x.dtype.type(epsilon)))
     mean, inv_stdev = (a.reshape(images.shape[:2]) for a in (mean, inv_stdev))

@@ -77,6 +77,7 @@ def learning_rate(
     cosine_t_mult: float | None = None,
     cosine_lr_shrink: float | None = None,
     sub_policy_num_iters: Sequence[int] | None = None,
+    out: Array | None = None,
     **sub_policy_: Any,
 ) -> Array:
     """The learning rate of an iteration, float32 of shape (). Caffe2: LearningRate.
@@ -162,6 +163,10 @@ def learning_rate(
         ValueError: No such policy, an argument that it needs is missing, or the iteration is
             not a single number.
     """
+    if out is not None and policy == "fixed":
+        # It was looked at when `out` was made, and training does this in each step.
+        out[...] = base_lr
+        return out
     turns = None if sub_policy_num_iters is None else tuple(map(int, sub_policy_num_iters))
     factor = schedule(
         *(base_lr, policy, gamma, power, stepsize, max_iter, num_iter, start_multiplier),
@@ -172,7 +177,11 @@ def learning_rate(
         *(cosine_max_lr, cosine_min_lr, cosine_period, cosine_t_mult, cosine_lr_shrink),
         *(turns, *sub_policy_.items()),
     )
-    return np.array(base_lr * factor(int(number(iteration, "the iteration"))), np.float32)
+    rate = base_lr * factor(int(number(iteration, "the iteration")))
+    if out is None:
+        return np.array(rate, np.float32)
+    out[...] = rate
+    return out
 
 
 @operator("LearningRateAdaption", gradient=STOPS)

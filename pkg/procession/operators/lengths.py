@@ -28,6 +28,17 @@ def checked_lengths(lengths: Array, rows: int | None = None) -> Array:
     return lengths.astype(np.int64)
 
 
+def leading(data: Array) -> int:
+    """How many rows the data has, as long as its first dimension is.
+
+    Raises:
+        ValueError: It has no dimensions.
+    """
+    if not data.ndim:
+        raise ValueError("the data has no rows, it is of shape ()")
+    return int(data.shape[0])
+
+
 def _pair(starts: Array, lengths: Array) -> Array:
     return np.stack([starts, lengths], axis=1).astype(np.int32)
 
@@ -91,12 +102,15 @@ def lengths_range_fill(lengths: Array) -> Array:
 
 
 def _counted(ids: Array, data: Array | None) -> Array:
+    if ids.dtype.kind not in "iu" and ids.size:
+        raise TypeError(f"segment ids must be integers, not {ids.dtype}")
+    ids = ids.astype(np.int64)
     if ids.ndim != 1 or (np.diff(ids) < 0).any() or (ids.size and ids[0] < 0):
         raise ValueError("segment ids must be a sorted vector of numbers from 0 up")
     least = int(ids[-1]) + 1 if ids.size else 0
     if data is None:
         return np.bincount(ids, minlength=least) if ids.size else np.zeros(0, np.int64)
-    if least > data.shape[0]:
+    if least > leading(data):
         raise ValueError(f"there are {least} segments, more than the {data.shape[0]} rows of X")
     return np.bincount(ids.astype(np.int64), minlength=data.shape[0])
 

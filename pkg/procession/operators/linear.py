@@ -6,13 +6,14 @@ its dimensions: those in front of the cut make the rows, the others the columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, Outs, matrix, promote, result
-from procession.operators.registry import Rules, emit, operator
+from procession.operators.arrays import Array, Outs, Shape, matrix, promote, result
+from procession.operators.blas import is_wide, outer, outer_of_wide
+from procession.operators.registry import Look, Rules, emit, operator
 
 _NOT_GIVEN = (None, None, None)
 _SUM: Any = np.add.reduce
@@ -79,12 +80,91 @@ def matmul(
 
 def _product(left: Array, right: Array, out: Array | None) -> Any:
     """The product of two matrices. Of a column and a row np.matmul makes ten times the work."""
-    return (np.dot if left.shape[1] == 1 else np.matmul)(left, right, out)
+    return (outer if left.shape[1] == 1 else np.matmul)(left, right, out)
 
 
 def _plain(x: Array, w: Array, dtype: np.dtype[Any]) -> bool:
     """Whether these are two matrices of that floating-point type."""
     return x.ndim == w.ndim == 2 and x.dtype is w.dtype is dtype and dtype.kind == "f"
+
+
+def _layer(transposed: bool, rows: int) -> Callable[[Array, Array, Array, Array], Array]:
+    """What computes a fully connected layer of two matrices, into the last argument."""
+    add, product = np.add, np.dot if rows == 1 else np.matmul
+    if rows == 1:
+        # NumPy is quicker with tensors of one shape than with those that it has to broadcast.
+        if transposed:
+            return lambda x, w, b, y: add(product(x, w, y), b.reshape(y.shape), y)
+        return lambda x, w, b, y: add(product(x, w.T, y), b.reshape(y.shape), y)
+    if transposed:
+        return lambda x, w, b, y: add(product(x, w, y), b, y)
+    return lambda x, w, b, y: add(product(x, w.T, y), b, y)
+
+
+def _layer_gradient(
+    transposed: bool, rows: int, with_x: bool, shape: Shape, dtype: np.dtype[Any]
+) -> Callable[..., tuple[Array, ...]]:
+    """What computes the gradients of w, b and x for `_layer`, into the last three arguments.
+
+    The shape is that of w.
+    """
+    product = np.dot if rows == 1 else np.matmul
+    products: Any = np.matmul
+    if rows == 1:
+        products = outer_of_wide if is_wide(*shape) else np.dot
+
+    def of_parameters(x: Array, w: Array, dy: Array, dw: Array, db: Array) -> tuple[Array, ...]:
+        products(x.T, dy, dw) if transposed else products(dy.T, x, dw)
+        if rows == 1:
+            db[...] = dy
+        else:
+            _SUM(dy, 0, dtype, db)
+        return dw, db
+
+    def of_all(x: Array, w: Array, dy: Array, dw: Array, db: Array, dx: Array) -> tuple[Array, ...]:
+        of_parameters(x, w, dy, dw, db)
+        return dw, db, product(dy, w.T if transposed else w, dx)
+
+    return of_all if with_x else of_parameters
+
+
+def _specialize(transposed: bool) -> Callable[..., Callable[..., object] | None]:
+    def specialize(
+        inputs: Sequence[Look], outputs: Sequence[Look], *, axis: int, axis_w: int
+    ) -> Callable[..., object] | None:
+        (x, dtype), (w, _), (b, _) = inputs
+        if not (axis == axis_w == 1 and _fits(x, w, b, transposed) and _alike(inputs, dtype)):
+            return None
+        return _layer(transposed, x[0])
+
+    return specialize
+
+
+def _specialize_gradient(transposed: bool) -> Callable[..., Callable[..., object] | None]:
+    def specialize(
+        inputs: Sequence[Look], outputs: Sequence[Look], *, axis: int, axis_w: int
+    ) -> Callable[..., object] | None:
+        (x, dtype), (w, _), (dy, _) = inputs
+        if not (
+            axis == axis_w == 1
+            and len(dy) == 2
+            and dy[:1] == x[:1]
+            and _fits(x, w, dy[1:], transposed)
+            and _alike(inputs, dtype)
+        ):
+            return None
+        return _layer_gradient(transposed, x[0], len(outputs) == 3, w, dtype)
+
+    return specialize
+
+
+def _fits(x: Shape, w: Shape, b: Shape, transposed: bool) -> bool:
+    """Whether these are the shapes of two matrices and a bias."""
+    return len(x) == 2 and (w if transposed else w[::-1]) == (*x[1:], *b) and len(b) == 1
+
+
+def _alike(looks: Sequence[Look], dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and all(each == dtype for _, each in looks)
 
 
 def _affine(
@@ -94,8 +174,7 @@ def _affine(
         # What is most frequent, as it is. No matrix lies where b does, as it has another shape.
         rows, k = x.shape
         if (w.shape if transposed else w.shape[::-1]) == (k, len(b)):
-            y = result(out, (rows, len(b)), x.dtype)
-            return np.add(np.matmul(x, w if transposed else w.T, y), b, y)
+            return _layer(transposed, rows)(x, w, b, result(out, (rows, len(b)), x.dtype))
     rows, k = matrix(x.shape, axis, "X")
     first, second = matrix(w.shape, axis_w, "W")
     n, k_of_w = (second, first) if transposed else (first, second)
@@ -118,15 +197,14 @@ def _affine_gradient(
     x: Array, w: Array, dy: Array, axis: int, axis_w: int, transposed: bool, outs: Outs
 ) -> tuple[Array, ...]:
     dw, db, *more = outs or _NOT_GIVEN
-    dx = more[0] if more else None
     if axis == axis_w == 1 and _plain(x, w, dy.dtype) and dy.ndim == 2:
         # What is most frequent, as it is.
         rows, k = x.shape
         n = dy.shape[1]
         if (w.shape if transposed else w.shape[::-1]) == (k, n) and len(dy) == rows:
-            dw = _product(x.T, dy, dw) if transposed else _product(dy.T, x, dw)
-            db = _SUM(dy, 0, dy.dtype, db)
-            return (dw, db, np.matmul(dy, w.T if transposed else w, dx)) if more else (dw, db)
+            dw, db = result(dw, w.shape, x.dtype), result(db, (n,), x.dtype)
+            gradient = _layer_gradient(transposed, rows, bool(more), w.shape, x.dtype)
+            return gradient(x, w, dy, dw, db, *(result(d, x.shape, x.dtype) for d in more))
     rows, k = matrix(x.shape, axis, "X")
     first, second = matrix(w.shape, axis_w, "W")
     n, k_of_w = (second, first) if transposed else (first, second)
@@ -144,12 +222,16 @@ def _affine_gradient(
     db = _SUM(matrix_dy, 0, dy.dtype, db)
     if not more:
         return dw, db
-    dx = result(dx, x.shape, dy.dtype)
+    dx = result(more[0], x.shape, dy.dtype)
     np.matmul(matrix_dy, matrix_w.T if transposed else matrix_w, dx.reshape(rows, k))
     return dw, db, dx
 
 
-@operator("FC", gradient=[emit("FCGradient", "I0 I1 GO0", "GI1 GI2 GI0")])
+@operator(
+    "FC",
+    gradient=[emit("FCGradient", "I0 I1 GO0", "GI1 GI2 GI0")],
+    specialize=_specialize(transposed=False),
+)
 def fc(
     x: Array, w: Array, b: Array, *, axis: int = 1, axis_w: int = 1, out: Array | None = None
 ) -> Array:
@@ -168,7 +250,12 @@ def fc(
     return _affine(x, w, b, axis, axis_w, False, out)
 
 
-@operator("FCGradient", outputs=(2, 3), spare_last=True)
+@operator(
+    "FCGradient",
+    outputs=(2, 3),
+    spare_last=True,
+    specialize=_specialize_gradient(transposed=False),
+)
 def fc_gradient(
     x: Array, w: Array, dy: Array, *, axis: int = 1, axis_w: int = 1, outs: Outs = None
 ) -> tuple[Array, ...]:
@@ -179,7 +266,11 @@ def fc_gradient(
     return _affine_gradient(x, w, dy, axis, axis_w, False, outs)
 
 
-@operator("FCTransposed", gradient=[emit("FCTransposedGradient", "I0 I1 GO0", "GI1 GI2 GI0")])
+@operator(
+    "FCTransposed",
+    gradient=[emit("FCTransposedGradient", "I0 I1 GO0", "GI1 GI2 GI0")],
+    specialize=_specialize(transposed=True),
+)
 def fc_transposed(
     x: Array, w: Array, b: Array, *, axis: int = 1, axis_w: int = 1, out: Array | None = None
 ) -> Array:
@@ -191,7 +282,12 @@ def fc_transposed(
     return _affine(x, w, b, axis, axis_w, True, out)
 
 
-@operator("FCTransposedGradient", outputs=(2, 3), spare_last=True)
+@operator(
+    "FCTransposedGradient",
+    outputs=(2, 3),
+    spare_last=True,
+    specialize=_specialize_gradient(transposed=True),
+)
 def fc_transposed_gradient(
     x: Array, w: Array, dy: Array, *, axis: int = 1, axis_w: int = 1, outs: Outs = None
 ) -> tuple[Array, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,8 @@ from procession.operators.arrays import (
     result,
     text,
 )
-from procession.operators.registry import STOPS, Rules, emit, operator
+from procession.operators.registry import STOPS, Look, Rules, emit, operator
+from procession.operators.softmax import normalizing, shifting
 
 _LARGEST: Any = np.maximum.reduce
 _SUM: Any = np.add.reduce
@@ -62,12 +63,18 @@ def _labels(operator: str, label: Array, lead: Shape, classes: int) -> Array:
             f"{operator}: labels are {label.shape}, the predictions ask for {lead} or {(*lead, 1)}"
         )
     flat = label.reshape(rows)
+    _check_classes(operator, flat, classes)
+    return flat
+
+
+def _check_classes(operator: str, flat: Array, classes: int) -> None:
+    if len(flat) == 1 and 0 <= flat.item() < classes:
+        return
     # One pass instead of two: as an unsigned number, a negative label is too large.
     unsigned = flat.view(_unsigned(flat.dtype))
-    if rows and np.maximum.reduce(unsigned).item() >= classes:
+    if unsigned.size and _LARGEST(unsigned).item() >= classes:
         row = int((unsigned >= classes).argmax())
         raise ValueError(f"{operator}: label {flat[row]} at {row} is not in [0, {classes})")
-    return flat
 
 
 def _rows(operator: str, x: Array) -> Array:
@@ -134,8 +141,67 @@ def perplexity(x: Array) -> Array:
     return np.array(math.exp(-mean), x.dtype)
 
 
-@operator("LabelCrossEntropy", gradient=[emit("LabelCrossEntropyGradient", "I0 I1 GO0", "GI0")])
-def label_cross_entropy(x: Array, label: Array) -> Array:
+def _cross_entropy(rows: Array, labels: Array, y: Array) -> None:
+    """-log of what belongs to the labels; X may be the result."""
+    if len(rows) == 1:
+        y.fill(-math.log(max(rows.item(labels.item()), SMALLEST)))
+        return
+    chosen = rows.take(_places(labels, *rows.shape))
+    np.maximum(chosen, _smallest(chosen.dtype), out=chosen)
+    np.negative(np.log(chosen, chosen), y)
+
+
+def _cross_entropy_gradient(rows: Array, labels: Array, dy: Array, dx: Array) -> None:
+    """The gradient of X for `_cross_entropy`; X and dY may be the result."""
+    if len(rows) == 1:
+        which = labels.item()
+        slope = -dy.item() / max(rows.item(which), SMALLEST)
+        dx.fill(0)
+        dx[0, which] = slope
+        return
+    places = _places(labels, *rows.shape)
+    chosen = rows.take(places)
+    np.maximum(chosen, _smallest(chosen.dtype), out=chosen)
+    np.negative(np.divide(dy, chosen, chosen), chosen)
+    dx.fill(0)
+    dx.put(places, chosen)
+
+
+@lru_cache(maxsize=8)
+def _smallest(dtype: np.dtype[Any]) -> Array:
+    smallest = np.array(SMALLEST, dtype)
+    smallest.flags.writeable = False
+    return smallest
+
+
+def _specialize_cross_entropy(
+    inputs: Sequence[Look], outputs: Sequence[Look]
+) -> Callable[..., object] | None:
+    if not _is_plain(inputs, 0, 1.0, 1, "NCHW"):
+        return None
+    ((count, classes), _), *_ = inputs
+
+    def entropy(x: Array, label: Array, y: Array) -> None:
+        flat = label.reshape(count)
+        _check_classes("LabelCrossEntropy", flat, classes)
+        _cross_entropy(x, flat, y)
+
+    def gradient(x: Array, label: Array, dy: Array, dx: Array) -> None:
+        flat = label.reshape(count)
+        _check_classes("LabelCrossEntropy", flat, classes)
+        _cross_entropy_gradient(x, flat, dy.reshape(count), dx)
+
+    if len(inputs) == 2:
+        return entropy
+    return gradient if inputs[2] == ((count,), inputs[0][1]) else None
+
+
+@operator(
+    "LabelCrossEntropy",
+    gradient=[emit("LabelCrossEntropyGradient", "I0 I1 GO0", "GI0")],
+    specialize=_specialize_cross_entropy,
+)
+def label_cross_entropy(x: Array, label: Array, *, out: Array | None = None) -> Array:
     """-log(X[i, label[i]]) for each row i. Caffe2: LabelCrossEntropy.
 
     X is (N, D), probabilities; what is below 1e-20 counts as 1e-20. The labels are (N,) or
@@ -148,14 +214,15 @@ def label_cross_entropy(x: Array, label: Array) -> Array:
     rows = _rows("LabelCrossEntropy", x)
     count, classes = rows.shape
     labels = _labels("LabelCrossEntropy", label, (count,), classes)
-    y = rows[np.arange(count), labels]
-    np.maximum(y, y.dtype.type(SMALLEST), out=y)
-    np.log(y, out=y)
-    return np.negative(y, out=y)
+    y = result(out, (count,), x.dtype)
+    _cross_entropy(rows, labels, y)
+    return y
 
 
-@operator("LabelCrossEntropyGradient")
-def label_cross_entropy_gradient(x: Array, label: Array, dy: Array) -> Array:
+@operator("LabelCrossEntropyGradient", specialize=_specialize_cross_entropy)
+def label_cross_entropy_gradient(
+    x: Array, label: Array, dy: Array, *, out: Array | None = None
+) -> Array:
     """The gradient of X from that of LabelCrossEntropy. Caffe2: LabelCrossEntropyGradient.
 
     Raises:
@@ -164,11 +231,9 @@ def label_cross_entropy_gradient(x: Array, label: Array, dy: Array) -> Array:
     rows = _rows("LabelCrossEntropy", x)
     count, classes = rows.shape
     labels = _labels("LabelCrossEntropy", label, (count,), classes)
-    each = np.arange(count)
-    dx = np.zeros(rows.shape, x.dtype)
-    chosen = np.maximum(rows[each, labels], x.dtype.type(SMALLEST))
-    dx[each, labels] = np.negative(dy.reshape(count)) / chosen
-    return dx.reshape(x.shape)
+    dx = result(out, x.shape, x.dtype)
+    _cross_entropy_gradient(rows, labels, dy.reshape(count), dx.reshape(rows.shape))
+    return dx
 
 
 @operator("CrossEntropy", gradient=[emit("CrossEntropyGradient", "I0 I1 GO0", "GI0")])
@@ -235,12 +300,151 @@ def _distributions(label: Array, x: Array, shape: tuple[int, int]) -> Array:
     return targets
 
 
+def _one_softmax(classes: int, dtype: np.dtype[Any]) -> Callable[[Array, int, Array], float]:
+    """What turns a row into its softmax, and returns the loss for a label. X may be the result."""
+    shift, normalize = shifting(1, classes, dtype), normalizing(1, classes, dtype)
+
+    def softmax(x: Array, label: int, made: Array) -> float:
+        shift(x, made)
+        picked: float = made.item(label)
+        return math.log(normalize(made).item()) - picked
+
+    return softmax
+
+
+def _softmaxes(
+    count: int, classes: int, dtype: np.dtype[Any]
+) -> Callable[[Array, Callable[[Array], Array], Array], Array]:
+    """What turns rows into softmaxes, and returns what is lost. X may be the result.
+
+    The second argument picks of each row, less its largest number, what belongs to the label.
+    """
+    shift, normalize = shifting(count, classes, dtype), normalizing(count, classes, dtype)
+
+    def softmax(x: Array, pick: Callable[[Array], Array], made: Array) -> Array:
+        shift(x, made)
+        picked = pick(made)
+        sums = normalize(made)
+        return np.subtract(np.log(sums, sums), picked, picked)
+
+    return softmax
+
+
+def _one_slope(label: int, chances: Array, factor: Array, made: Array) -> None:
+    """The gradient of a row for `_one_softmax`. The softmax may be the result."""
+    slope = factor.item()
+    at = (chances.item(label) - 1.0) * slope
+    np.multiply(chances, factor, made)
+    made[0, label] = at
+
+
+def _slopes(places: Array, chances: Array, factor: Array, made: Array) -> None:
+    """The gradient of rows for `_softmaxes`. The softmax may be the result."""
+    np.multiply(chances, factor, made)
+    at = made.take(places)
+    made.put(places, np.subtract(at, factor.reshape(-1), at))
+
+
+def _is_plain(inputs: Sequence[Look], label_prob: int, scale: float, axis: int, order: str) -> bool:
+    """Whether these are a matrix, and labels as they most often are."""
+    (shape, dtype), (labels, kind) = inputs[:2]
+    return (
+        len(shape) == 2
+        and min(shape) > 0
+        and axis == 1
+        and not label_prob
+        and dtype.kind == "f"
+        and kind.kind == "i"
+        and labels in {shape[:1], (shape[0], 1)}
+        and scale >= 0
+        and text(order) == "NCHW"
+    )
+
+
+def _specialize_softmax_with_loss(
+    inputs: Sequence[Look],
+    outputs: Sequence[Look],
+    *,
+    label_prob: int,
+    scale: float,
+    axis: int,
+    order: str,
+    average_by_batch_size: bool,
+) -> Callable[..., object] | None:
+    """For a batch with labels, and without weights."""
+    if len(inputs) != 2 or not _is_plain(inputs, label_prob, scale, axis, order):
+        return None
+    ((count, classes), dtype), _ = inputs
+    factor = _factor(scale, None, count, average_by_batch_size)
+    if count == 1:
+        one = _one_softmax(classes, dtype)
+
+        def for_one(x: Array, label: Array, made: Array, loss: Array) -> None:
+            which = label.item()
+            if not 0 <= which < classes:
+                _check_classes("SoftmaxWithLoss", label.reshape(1), classes)
+            loss.fill(one(x, which, made) * factor)
+
+        return for_one
+    softmax = _softmaxes(count, classes, dtype)
+
+    def for_all(x: Array, label: Array, made: Array, loss: Array) -> None:
+        flat = label.reshape(count)
+        _check_classes("SoftmaxWithLoss", flat, classes)
+        losses = softmax(x, lambda rows: rows.take(_places(flat, count, classes)), made)
+        loss.fill(_SUM(losses).item() * factor)
+
+    return for_all
+
+
+def _specialize_softmax_with_loss_gradient(
+    inputs: Sequence[Look],
+    outputs: Sequence[Look],
+    *,
+    label_prob: int,
+    scale: float,
+    axis: int,
+    average_by_batch_size: bool,
+) -> Callable[..., object] | None:
+    """For a batch with labels, and without weights."""
+    if len(inputs) != 4 or not _is_plain(inputs, label_prob, scale, axis, "NCHW"):
+        return None
+    ((count, classes), dtype), _, softmax, (dloss, _) = inputs
+    if softmax != inputs[0] or math.prod(dloss) != 1:
+        return None
+    share = _factor(scale, None, count, average_by_batch_size)
+    factor = np.empty((), dtype)
+    if count == 1:
+
+        def for_one(x: Array, label: Array, softmax: Array, dloss: Array, made: Array) -> None:
+            which = label.item()
+            if not 0 <= which < classes:
+                _check_classes("SoftmaxWithLoss", label.reshape(1), classes)
+            factor.fill(dloss.item() * share)
+            _one_slope(which, softmax, factor, made)
+
+        return for_one
+
+    def for_all(x: Array, label: Array, softmax: Array, dloss: Array, made: Array) -> None:
+        flat = label.reshape(count)
+        _check_classes("SoftmaxWithLoss", flat, classes)
+        factor.fill(dloss.item() * share)
+        _slopes(_places(flat, count, classes), softmax, factor, made)
+
+    return for_all
+
+
 def _softmax_with_loss_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
     weight = "I2 " if inputs == 3 else ""
     return [emit("SoftmaxWithLossGradient", f"I0 I1 {weight}O0 GO1", "GI0")]
 
 
-@operator("SoftmaxWithLoss", outputs=2, gradient=_softmax_with_loss_rules)
+@operator(
+    "SoftmaxWithLoss",
+    outputs=2,
+    gradient=_softmax_with_loss_rules,
+    specialize=_specialize_softmax_with_loss,
+)
 def softmax_with_loss(
     x: Array,
     label: Array,
@@ -278,27 +482,30 @@ def softmax_with_loss(
     count, classes = shape
     softmax = result(outs[0] if outs else None, x.shape, x.dtype)
     rows, made = x.reshape(shape), softmax.reshape(shape)
-    if x.size:
-        np.subtract(rows, _LARGEST(rows, 1, None, None, True), made)
+    weights = None if weight is None else _weights(weight, count, x)
+    factor = _factor(scale, weights, count, average_by_batch_size)
     if label_prob:
         targets = _distributions(label, x, shape)
-        picked = np.einsum("ij,ij->i", targets, made)
     else:
         labels = _labels("SoftmaxWithLoss", label, x.shape[: axis % x.ndim], classes)
-        picked = made.take(_places(labels, count, classes))
-    np.exp(made, made)
-    sums = _SUM(made, 1, None, None, True)
-    np.divide(made, sums, made)
-    losses = np.subtract(np.log(sums, sums).reshape(count), picked)
-    weights = None if weight is None else _weights(weight, count, x)
-    total = float(_SUM(losses) if weights is None else losses @ weights)
-    factor = _factor(scale, weights, count, average_by_batch_size)
+    total = 0.0
+    if x.size and count == 1 and weight is None and not label_prob:
+        total = _one_softmax(classes, x.dtype)(rows, labels.item(), made)
+    elif x.size:
+
+        def pick(made: Array) -> Array:
+            if label_prob:
+                return np.asarray(np.einsum("ij,ij->i", targets, made))
+            return made.take(_places(labels, count, classes))
+
+        losses = _softmaxes(count, classes, x.dtype)(rows, pick, made)
+        total = float(_SUM(losses) if weights is None else losses @ weights)
     loss = result(outs[1] if outs else None, (), x.dtype)
     loss.fill(total * factor if factor else 0.0)
     return softmax, loss
 
 
-@operator("SoftmaxWithLossGradient")
+@operator("SoftmaxWithLossGradient", specialize=_specialize_softmax_with_loss_gradient)
 def softmax_with_loss_gradient(
     x: Array,
     label: Array,
@@ -330,7 +537,7 @@ def softmax_with_loss_gradient(
     # All that is read is read before anything is written: `out` may be any of the inputs.
     weights = None if weight is None else _weights(weight, count, x)
     slope = number(dloss, "the gradient of the loss")
-    factor: Any = x.dtype.type(slope * _factor(scale, weights, count, average_by_batch_size))
+    factor = np.array(slope * _factor(scale, weights, count, average_by_batch_size), x.dtype)
     if weights is not None:
         factor = (weights * factor)[:, np.newaxis]
     dx = result(out, x.shape, x.dtype)
@@ -340,9 +547,10 @@ def softmax_with_loss_gradient(
         made *= factor
         return dx
     labels = _labels("SoftmaxWithLoss", label, x.shape[: axis % x.ndim], classes)
-    np.multiply(chances, factor, out=made)
-    places = _places(labels, count, classes)
-    made.put(places, made.take(places) - (factor if weights is None else factor[:, 0]))
+    if count == 1 and weights is None:
+        _one_slope(labels.item(), chances, factor, made)
+    else:
+        _slopes(_places(labels, count, classes), chances, factor, made)
     return dx
 
 

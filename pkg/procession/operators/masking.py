@@ -33,8 +33,9 @@ def boolean_mask(data: Array, mask: Array, *, context: Context) -> Any:
         ValueError: The mask is no vector with one element for each row.
     """
     chosen = _mask(mask, data.shape[0] if data.ndim else 0)
-    rows = np.asarray(data[chosen])
-    return rows if len(context.outputs) == 1 else (rows, np.flatnonzero(chosen).astype(np.int64))
+    numbers = np.flatnonzero(chosen)
+    rows = np.take(data, numbers, axis=0)
+    return rows if len(context.outputs) == 1 else (rows, numbers.astype(np.int64))
 
 
 @operator("BooleanMaskGradient")
@@ -95,8 +96,8 @@ _MODES = ("sequence", "window", "upper", "lower", "upperdiag", "lowerdiag")
 
 
 def _sequence_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
-    handed = {name: arguments[name] for name in ("mode", "axis", "radius")}
-    handed.update(batch=arguments["batch"], repeat_from_axis=arguments["repeat_from_axis"])
+    names = ("mode", "axis", "radius", "batch", "repeat_from_axis")
+    handed = {name: arguments[name] for name in names if arguments[name] is not None}
     symbols = "GO0" if inputs == 1 else "GO0 I1"
     return [emit("SequenceMask", symbols, "GI0", grad=True, **handed)]
 
@@ -111,8 +112,8 @@ def sequence_mask(
     radius: int = 10,
     grad: bool = False,
     fill_val: float = -math.inf,
-    batch: int = 0,
-    repeat_from_axis: int = -1,
+    batch: int | None = None,
+    repeat_from_axis: int | None = None,
 ) -> Array:
     """X as rows and columns, with `fill_val` in some columns of every row.
 
@@ -131,9 +132,10 @@ def sequence_mask(
         radius: See "window".
         grad: Fill with 0: this is the gradient.
         fill_val: What to fill with.
-        batch: With n above 0 the first n dimensions are batches, of rows that begin anew.
+        batch: The dimensions up to this one, and it too, are batches, of rows that begin anew: the
+            second input is the same for all of them.
         repeat_from_axis: The dimensions from here on are repeated: all that is in them is
-            filled alike. -1 for none.
+            filled alike.
 
     Raises:
         ValueError: An argument has no meaning, or the second input does not fit or is missing.
@@ -142,24 +144,30 @@ def sequence_mask(
         raise ValueError(f"SequenceMask: mode={mode!r} is none of {', '.join(_MODES)}")
     if mode in ("sequence", "window") and numbers is None:
         raise ValueError(f"SequenceMask: mode={mode!r} needs a second input")
-    axis = axis + x.ndim if axis < 0 else axis
-    end = x.ndim if repeat_from_axis == -1 else repeat_from_axis % max(x.ndim, 1)
-    first = max(batch, 0)
-    if not first <= axis < end:
-        raise ValueError(f"SequenceMask: axis={axis}, batch={batch} and X {x.shape} do not fit")
-    rows, columns = math.prod(x.shape[first:axis]), math.prod(x.shape[axis:end])
+    if x.dtype.kind != "f" and not grad and not math.isfinite(fill_val):
+        raise ValueError(f"SequenceMask: fill_val={fill_val} is no {x.dtype}")
+    last = x.ndim if repeat_from_axis is None else repeat_from_axis
+    first, start, end = (
+        each + x.ndim if each < 0 else each for each in (-1 if batch is None else batch, axis, last)
+    )
+    first = 0 if batch is None else first + 1
+    if not 0 <= first <= start < end <= x.ndim:
+        raise ValueError(
+            f"SequenceMask: axis={axis}, batch={batch}, repeat_from_axis={repeat_from_axis} and "
+            f"X {x.shape} do not fit"
+        )
+    rows, columns = math.prod(x.shape[first:start]), math.prod(x.shape[start:end])
     j, i = np.arange(columns), np.arange(rows)[:, np.newaxis]
     if mode in ("sequence", "window"):
         assert numbers is not None
-        batches = math.prod(x.shape[:first])
-        if numbers.size not in (rows, rows * batches):
-            raise ValueError(f"SequenceMask: {numbers.size} numbers for {rows * batches} rows")
-        at = numbers.reshape(-1, rows, 1)
+        if numbers.size != rows:
+            raise ValueError(f"SequenceMask: {numbers.size} numbers for {rows} rows")
+        at = numbers.reshape(rows, 1)
         keep = j < at if mode == "sequence" else np.abs(j - at) <= radius
     elif mode in ("upper", "lower"):
-        keep = (j <= i if mode == "upper" else j >= i)[np.newaxis]
+        keep = j <= i if mode == "upper" else j >= i
     else:
-        keep = (j < i if mode == "upperdiag" else j > i)[np.newaxis]
-    parts = x.reshape((math.prod(x.shape[:first]), rows, columns, -1))
+        keep = j < i if mode == "upperdiag" else j > i
+    parts = x.reshape((math.prod(x.shape[:first]), rows, columns, math.prod(x.shape[end:])))
     filled = np.where(keep[..., np.newaxis], parts, x.dtype.type(0 if grad else fill_val))
     return np.asarray(filled.reshape(x.shape))

@@ -1,9 +1,9 @@
 """Member: a seat in a common world: beginning a call, waiting, what is wrong, and leaving.
 
 A member that waits looks at the word that it waits for again and again while there is a core for
-each member, then lets others have the core between looks, and then sleeps for moments. Where
-members are threads of one process, they wake each other. Meanwhile it looks at the states of those
-who are missing, and whether the run was called off.
+each member, then lets others have the core between looks, and then sleeps for moments: soon, if
+there are fewer cores than members. Where members are threads of one process, they wake each other.
+Meanwhile it looks at the states of those who are missing, and whether the run was called off.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from procession.blobs.exchange import (
     LEFT,
     MAIL_FOR,
     MAIL_PUT,
+    OFFER,
     RUN,
     STATE,
     TAKEN,
     TEXT,
     WHY_TEXT,
     Lane,
+    Use,
     word,
 )
 from procession.blobs.fence import STORES_IN_ORDER, Fence
@@ -54,6 +56,9 @@ SPIN = 100
 """So many looks at a word before the core is lent to others."""
 LENDING = 4000
 """So many times it is lent before whoever waits sleeps."""
+CROWDED = 3
+"""The same where there are more members than cores: those who wait would take turns with those who
+are waited for."""
 POLL = 50
 """After how many of those the others' states are looked at."""
 QUIET = 2
@@ -78,8 +83,8 @@ class Venue(NamedTuple):
     memory: Any
     bell: threading.Condition | None = None
     """What wakes those who wait, if some of the others are threads of this process."""
-    near: bool = False
-    """Whether all of them are."""
+    shelf: dict[tuple[int, int], Any] | None = None
+    """If all of them are: what they hand each other, by lane and rank."""
 
 
 class Clock:
@@ -123,6 +128,7 @@ class Member:
         self._clock = clock
         self._bell = place.bell
         self._lane = Lane(place.memory, self.size, lane)
+        self._number = lane
         self._words = self._lane.words
         self._others = tuple(
             (other, word(other, ARRIVED)) for other in range(self.size) if other != rank
@@ -137,14 +143,20 @@ class Member:
         self._texts: list[bytes] = [b"", b""]
         self._plans: dict[Any, Plan] = {}
         self._own_calls = tuple(word(rank, CALL + which) for which in (0, 1))
+        self._own_offers = tuple(word(rank, OFFER + which) for which in (0, 1))
         self._own_count, self._own_arrived = word(rank, CALLS), word(rank, ARRIVED)
         self._why: str | None = None
         """Why it cannot be used any more."""
+        self.use = Use()
+        self.key = repr((place.name, place.members))
+        """The same for all worlds of that name and these members, one after the other."""
         self._pid = 0
         """The process that sits here; in a copy of it the handle is nobody's."""
         self._family = [0] if lane == 0 else []
         """How many clones it has, for the first of them."""
-        self._spin = SPIN if self._bell is None and self.size <= _cores() else 0
+        crowded = self.size > _cores()
+        self._spin = SPIN if self._bell is None and not crowded else 0
+        self._lending = CROWDED if crowded else LENDING
         state = self._words[self._own[STATE]]
         if state != exchange.ABSENT:
             raise self._error(f"rank {rank} has joined it before")
@@ -236,6 +248,15 @@ class Member:
         if self._fence is not None:
             self._fence()
 
+    def _check_all_there(self, check: Check) -> None:
+        """See that what was read of the others' tensors was whole: they are still in the call."""
+        words = self._words
+        if self._fence is not None:
+            self._fence()
+        for other, arrived in self._others:
+            if words[arrived + STATE - ARRIVED] != JOINED:
+                self._linger(lambda: False, (other,), "", check)
+
     def _until(
         self, ready: Callable[[], bool], whom: Sequence[int], what: str, check: Check
     ) -> None:
@@ -262,8 +283,8 @@ class Member:
         watch = _Watch(time.monotonic())
         looks, nap = 0, SHORTEST
         # Other threads of this process would wait for the GIL, and compute meanwhile.
-        lending = LENDING if threading.active_count() <= QUIET else 0
-        bell, near, let_others = self._bell, self._place.near, self._poll.poll
+        lending = self._lending if threading.active_count() <= QUIET else 0
+        bell, near, let_others = self._bell, self._place.shelf is not None, self._poll.poll
         while not ready():
             looks += 1
             if bell is not None:
@@ -409,6 +430,7 @@ class Member:
             self._lane.put_text(self.rank, WHY_TEXT, str(error).encode()[:250])
         self._end(CALLED_OFF if called_off else GIVEN_UP)
         self._ring()
+        self._let_go()
 
     # The end.
 
@@ -433,6 +455,11 @@ class Member:
         self._why = self._why or "it was destroyed"
         self._end(LEFT)
         self._ring()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep nothing of the others' tensors."""
+        self._plans.clear()
 
     def ended(self, run: int) -> None:
         """The program of a run has ended well on this member's node."""
@@ -440,10 +467,14 @@ class Member:
         self._ring()
 
     def _end(self, state: int) -> None:
+        self.use.over = True
         if self._words[self._own[STATE]] == JOINED and self._pid == os.getpid():
             if self._fence is not None:
                 self._fence()
             self._words[self._own[STATE]] = state
+            if self._fence is not None:
+                # Whoever reads what this member changes from here on sees that it is gone.
+                self._fence()
 
     def __del__(self) -> None:
         # It may come in the middle of anything, also while this thread holds another world's bell:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from procession.operators.arrays import Array, Outs, number
-from procession.operators.blas import LEAST, add_multiple
+from procession.operators.blas import LEAST, add_multiple, adder
 from procession.operators.blocks import (
     alike,
     by_blocks,
-    by_rows,
     constants,
     results,
     scalar,
     sparse_rows,
     tables,
 )
-from procession.operators.registry import STOPS, Rules, emit, operator
+from procession.operators.registry import STOPS, Look, Rules, emit, operator
+from procession.operators.rows import by_rows
 
 
 def _weighted_sum_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -55,7 +56,44 @@ def _is_step(x: Array, weight: Array, term: Array, factor: Array) -> bool:
     )
 
 
-@operator("WeightedSum", gradient=_weighted_sum_rules)
+def _specialize_weighted_sum(
+    inputs: Sequence[Look], outputs: Sequence[Look], *, grad_on_w: bool
+) -> Callable[..., object] | None:
+    """For a step of gradient descent: see `_is_step`."""
+    if len(inputs) != 4:
+        return None
+    (shape, dtype), (weight, _), (term, _), (factor, _) = inputs
+    if (
+        shape == ()
+        or term != shape
+        or math.prod(weight) != 1
+        or math.prod(factor) != 1
+        or any(each != dtype for _, each in inputs)
+    ):
+        return None
+    size = math.prod(shape)
+    if size < LEAST:
+        multiply, add, spare = np.multiply, np.add, np.empty(shape, dtype)
+
+        def short(x: Array, weight: Array, term: Array, factor: Array, total: Array) -> None:
+            if weight.item() == 1:
+                add(x, multiply(term, factor.reshape(()), spare), total)
+            else:
+                weighted_sum(x, weight, term, factor, out=total)
+
+        return short
+    move = adder(size, dtype)
+    if move is None:
+        return None
+
+    def long(x: Array, weight: Array, term: Array, factor: Array, total: Array) -> None:
+        if total is not x or weight.item() != 1 or not move(total, term, factor.item()):
+            weighted_sum(x, weight, term, factor, out=total)
+
+    return long
+
+
+@operator("WeightedSum", gradient=_weighted_sum_rules, specialize=_specialize_weighted_sum)
 def weighted_sum(
     x: Array,
     weight: Array,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array
-from procession.operators.lengths import checked_lengths
+from procession.operators.arrays import Array, numbers
+from procession.operators.lengths import checked_lengths, leading
 from procession.operators.registry import REQUIRED, STOPS, Context, Rules, emit, operator
+from procession.operators.rows import set_rows
 
 
 def _inside(lengths: Array, longest: int) -> Array:
@@ -49,12 +51,14 @@ def pack_segments(
     """
     if len(context.outputs) != 1 + bool(return_presence_mask):
         raise ValueError("PackSegments has two outputs with return_presence_mask, else one")
-    each = checked_lengths(lengths, data.shape[0])
+    each = checked_lengths(lengths, leading(data))
     longest = int(each.max(initial=0)) if max_length < 0 else max_length
     inside = _inside(each, longest)
     padding: Any = -np.inf if pad_minf else "" if data.dtype.kind == "O" else 0
     packed = np.full((each.size, longest, *data.shape[1:]), padding, data.dtype)
-    packed[inside] = data[_kept(each, longest)]
+    if each.max(initial=0) > longest:
+        data = data.take(np.flatnonzero(_kept(each, longest)), axis=0)
+    set_rows(packed.reshape(inside.size, *data.shape[1:]), np.flatnonzero(inside), data)
     return (packed, inside) if return_presence_mask else packed
 
 
@@ -62,10 +66,20 @@ def pack_segments(
 def pack_segments_gradient(lengths: Array, dy: Array) -> Array:
     """The gradient of the data: that of the packed segments, 0 for what was cut off."""
     each = checked_lengths(lengths)
+    rows = _unpacked(dy, each)
     kept = _kept(each, dy.shape[1])
+    if len(rows) == kept.size:
+        return rows
     gradient = np.zeros((kept.size, *dy.shape[2:]), dy.dtype)
-    gradient[kept] = dy[_inside(each, dy.shape[1])]
+    set_rows(gradient, np.flatnonzero(kept), rows)
     return gradient
+
+
+def _unpacked(packed: Array, lengths: Array) -> Array:
+    """The rows that are no padding."""
+    inside = _inside(lengths, packed.shape[1])
+    rows = packed.reshape(inside.size, *packed.shape[2:])
+    return np.take(rows, np.flatnonzero(inside), axis=0)
 
 
 @operator("UnpackSegments", gradient=[emit("UnpackSegmentsGradient", "I0 GO0 I1", "GI1")])
@@ -88,14 +102,18 @@ def unpack_segments(lengths: Array, packed: Array, *, max_length: int = -1) -> A
         raise ValueError(f"UnpackSegments: max_length={max_length}, the data is {packed.shape}")
     if max_length < 0 and each.max(initial=0) > longest:
         raise ValueError(f"UnpackSegments: a length of {each.max()}, the data is {packed.shape}")
-    return np.asarray(packed[_inside(each, longest)])
+    return _unpacked(packed, each)
 
 
 @operator("UnpackSegmentsGradient")
 def unpack_segments_gradient(lengths: Array, dy: Array, packed: Array) -> Array:
     """The gradient of the packed segments: that of the data, 0 for the padding."""
+    inside = np.flatnonzero(_inside(checked_lengths(lengths), packed.shape[1]))
+    if dy.shape[:1] != inside.shape:
+        raise ValueError(f"UnpackSegmentsGradient: dY is {dy.shape}, for {inside.size} rows")
     gradient = np.zeros(packed.shape, dy.dtype)
-    gradient[_inside(checked_lengths(lengths), packed.shape[1])] = dy
+    rows = gradient.reshape(packed.shape[0] * packed.shape[1], *packed.shape[2:])
+    set_rows(rows, inside, dy)
     return gradient
 
 
@@ -112,7 +130,7 @@ def lengths_pad(
     Raises:
         ValueError: A segment is longer, or the lengths do not add up to the number of rows.
     """
-    each = checked_lengths(lengths, data.shape[0])
+    each = checked_lengths(lengths, leading(data))
     if each.max(initial=0) > target_length:
         raise ValueError(f"LengthsPad: a length of {each.max()}, target_length={target_length}")
     padded = np.full((each.size, target_length, *data.shape[1:]), padding_value, data.dtype)
@@ -121,7 +139,19 @@ def lengths_pad(
 
 
 def _segments(data: Array, lengths: Array | None) -> Array:
-    return checked_lengths(np.array([data.shape[0]]) if lengths is None else lengths, data.shape[0])
+    rows = leading(data)
+    return checked_lengths(np.array([rows]) if lengths is None else lengths, rows)
+
+
+def _row(padding: Array, data: Array) -> Array:
+    if padding.size != math.prod(data.shape[1:]) or not np.can_cast(
+        padding.dtype, data.dtype, "same_kind"
+    ):
+        raise ValueError(
+            f"AddPadding: the padding is {padding.dtype} of shape {padding.shape}, a row of the "
+            f"data is {data.dtype} of shape {data.shape[1:]}"
+        )
+    return padding.reshape(data.shape[1:])
 
 
 def _edges(before: int, after: int) -> tuple[int, int]:
@@ -169,17 +199,18 @@ def add_padding(
         end_padding_width: How many behind it; -1: as many.
 
     Raises:
-        ValueError: The lengths do not add up to the number of rows, or a width is negative.
+        ValueError: The lengths do not add up to the number of rows, a width is negative, or the
+            padding is no row.
     """
     before, after = _edges(padding_width, end_padding_width)
     each = _segments(data, lengths)
     padded, inside = _framed(each, before, after)
     result = np.zeros((inside.size, *data.shape[1:]), data.dtype)
     if start_padding is not None:
-        result[~inside] = start_padding.reshape(data.shape[1:])
+        result[~inside] = _row(start_padding, data)
     if end_padding is not None and after:
         ends = np.repeat(np.cumsum(padded), padded)
-        result[np.arange(inside.size) >= ends - after] = end_padding.reshape(data.shape[1:])
+        result[np.arange(inside.size) >= ends - after] = _row(end_padding, data)
     result[inside] = data
     if len(context.outputs) == 1:
         return result
@@ -271,7 +302,8 @@ def gather_padding(
             number of rows.
     """
     before, after = _edges(padding_width, end_padding_width)
-    each = checked_lengths(lengths, data.shape[0])
+    numbers("GatherPadding", data)
+    each = checked_lengths(lengths, leading(data))
     if each.size and each.min() < before + after:
         raise ValueError(f"GatherPadding: a segment has less than {before + after} rows")
     ends = np.repeat(np.cumsum(each), each)
@@ -297,7 +329,7 @@ def pad_empty_samples(lengths: Array, *features: Array) -> Any:
     inside = np.repeat(each > 0, longer)
     results = []
     for feature in features:
-        checked_lengths(lengths, feature.shape[0])
+        checked_lengths(lengths, leading(feature))
         padded = np.zeros((inside.size, *feature.shape[1:]), feature.dtype)
         padded[inside] = feature
         results.append(padded)

@@ -40,6 +40,8 @@ class Plan:
     parts: Sequence[Sequence[Span]]
     whole: Sequence[Sequence[Array]] | None = None
     """For one tensor that goes through at once: each area's beginning, as an array like it."""
+    direct: Any = None
+    """What is known of it if its tensors are large; see `procession.operators.direct`."""
 
 
 def parts_of(lengths: Sequence[int], room: int) -> list[list[Span]]:
@@ -82,14 +84,27 @@ def putter(ins: Sequence[Array]) -> Callable[[Array, Sequence[Span]], None]:
     return put
 
 
-def fold(values: Sequence[Array], out: Array, op: str) -> None:
-    """Reduce arrays in their order; `out` may be the first or the second of them."""
+def fold(
+    values: Sequence[Array], out: Array, op: str, first: Array | None = None, rank: int = 0
+) -> None:
+    """Reduce arrays in their order; `out` may be the first or the second of them.
+
+    It may be another one, that of `rank`, if there is a `first` place for what is reduced before
+    that.
+    """
     function = UFUNCS[op]
     if len(values) == 1:
         np.copyto(out, values[0])
-    else:
+    elif first is None or first is out:
         function(values[0], values[1], out=out)
         for value in values[2:]:
+            function(out, value, out=out)
+    else:
+        function(values[0], values[1], out=first)
+        for value in values[2:rank]:
+            function(first, value, out=first)
+        function(first, values[rank], out=out)
+        for value in values[rank + 1 :]:
             function(out, value, out=out)
     if op == "mean":
         count = len(values)

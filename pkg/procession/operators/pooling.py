@@ -10,13 +10,15 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from procession.operators.arrays import Array, Shape, floats
+from procession.operators.columns import scratch, take
 from procession.operators.registry import described, emit, operator
 from procession.operators.windows import (
+    DILATION,
     GLOBAL,
     LEGACY,
     WINDOW,
@@ -39,6 +41,18 @@ POWER: Mapping[str, Argument] = {
     "p": Argument("float", 2.0, "Which norm."),
 }
 
+UNDILATED: Mapping[str, Argument] = {
+    name: argument._replace(text="1: to pool what lies next to each other is all there is.")
+    if name == "dilation"
+    else argument
+    for name, argument in DILATION.items()
+}
+
+SHORT = 32
+"""Rows of so many numbers are short."""
+PIECE = 1 << 20
+"""About how many bytes of images are done at a time, where they are copied."""
+
 Part = tuple[slice, slice]
 """Places of the window along a dimension, and what these see there of the image."""
 
@@ -57,15 +71,59 @@ def _parts(size: int, places: int, kernel: int, stride: int, head: int) -> tuple
     return tuple(parts)
 
 
-def _along(laid: Window, axis: int) -> tuple[Part, ...]:
+Region = tuple[slice, ...]
+
+
+class _Axis(NamedTuple):
+    """What a window does along one dimension."""
+
+    places: int
+    whole: tuple[Region, ...]
+    """What each number of the window sees of images, if it does so from all places."""
+    partly: tuple[tuple[Region, Region], ...]
+    """From which places the others see images, and what they see."""
+    parts: tuple[Part, ...]
+
+
+@lru_cache(maxsize=512)
+def _axes(laid: Window) -> tuple[_Axis, ...]:
+    """For each dimension of images what the window does there."""
+    first = 1 if laid.last else 2
     stride = laid.steps[len(laid.places) :]
-    return _parts(
-        laid.image[axis], laid.places[axis], laid.kernel[axis], stride[axis], laid.head[axis]
+    made = []
+    for axis, places in enumerate(laid.places):
+        parts = _parts(laid.image[axis], places, laid.kernel[axis], stride[axis], laid.head[axis])
+        lead = (slice(None),) * (first + axis)
+        every = slice(0, places)
+        whole = tuple((*lead, seen) for taken, seen in parts if taken == every)
+        partly = (((*lead, taken), (*lead, seen)) for taken, seen in parts if taken != every)
+        made.append(_Axis(places, whole, tuple(partly), parts))
+    return tuple(made)
+
+
+class _All(NamedTuple):
+    """What a window does along all dimensions together."""
+
+    pairs: tuple[tuple[Region, Region], ...]
+    """For each place in the window: from which places it sees images, and what."""
+    once: bool
+    """Whether each place of an image is seen exactly once."""
+
+
+@lru_cache(maxsize=512)
+def _all(laid: Window) -> _All:
+    lead = (slice(None),) * (1 if laid.last else 2)
+    along = [axis.parts for axis in _axes(laid)]
+    pairs = tuple(
+        ((*lead, *(taken for taken, _ in parts)), (*lead, *(seen for _, seen in parts)))
+        for parts in product(*along)
     )
+    once = laid.apart and tuple(map(_lengths, along)) == laid.image
+    return _All(pairs, once)
 
 
-def _region(axis: int, part: slice) -> tuple[slice, ...]:
-    return (*(slice(None),) * axis, part)
+def _lengths(parts: tuple[Part, ...]) -> int:
+    return sum(places.stop - places.start for places, _ in parts)
 
 
 @lru_cache(maxsize=512)
@@ -73,6 +131,9 @@ def _window(operator: str, shape: Shape, given: Given) -> Window:
     laid, said = window(operator, shape, given), dict(given)
     if not math.prod(laid.image):
         raise ValueError(f"{operator}: images {shape} have no places")
+    dilation = laid.steps[: len(laid.places)]
+    if set(dilation) != {1}:
+        raise ValueError(f"{operator}: pooling is without dilations, which are {dilation}")
     if not said.get("global_pooling"):
         borders = laid.head if said.get("legacy_pad") else laid.head + laid.tail
         if any(border >= k for border, k in zip(borders, laid.kernel * 2, strict=False)):
@@ -105,54 +166,51 @@ def _reduce(laid: Window, x: Array, function: np.ufunc, start: float, y: Array) 
     if _sees_all(laid):
         function.reduce(x, axis=tuple(range(first, first + count)), keepdims=True, out=y)
         return
-    for axis in range(count):
+    for number, axis in enumerate(_axes(laid), 1):
         # The last dimension, which is slow to be taken apart, has the least left to do.
-        shape = (*x.shape[: first + axis], laid.places[axis], *x.shape[first + axis + 1 :])
-        target = y if axis == count - 1 else np.empty(shape, x.dtype)
-        everywhere, partly = [], []
-        for places, seen in _along(laid, axis):
-            part = x[_region(first + axis, seen)]
-            if part.shape == shape:
-                everywhere.append(part)
-            else:
-                partly.append((target[_region(first + axis, places)], part))
-        if len(everywhere) > 1:
-            function(everywhere[0], everywhere[1], out=target)
-        elif everywhere:
-            np.copyto(target, everywhere[0])
+        if number == count:
+            target = y
+        else:
+            cut = first + number - 1
+            shape = (*x.shape[:cut], axis.places, *x.shape[cut + 1 :])
+            target = scratch(f"pool {number}", shape, x.dtype)
+        whole = axis.whole
+        if len(whole) > 1:
+            function(x[whole[0]], x[whole[1]], out=target)
+        elif whole:
+            np.copyto(target, x[whole[0]])
         else:
             target.fill(start)
-        for part in everywhere[2:]:
-            function(target, part, out=target)
-        for into, part in partly:
-            function(into, part, out=into)
+        for seen in whole[2:]:
+            function(target, x[seen], out=target)
+        for places, seen in axis.partly:
+            into = target[places]
+            function(into, x[seen], out=into)
         x = target
 
 
 def _spread(laid: Window, dy: Array, dx: Array) -> None:
     """The way back of sums: in each place the sum over the windows that see it."""
-    first, count = 1 if laid.last else 2, len(laid.places)
+    first = 1 if laid.last else 2
     if _sees_all(laid):
         dx[...] = dy
         return
-    for axis in reversed(range(count)):
-        shape = (*dy.shape[: first + axis], laid.image[axis], *dy.shape[first + axis + 1 :])
-        target = np.empty(shape, dy.dtype) if axis else dx
-        parts = _along(laid, axis)
-        once = _lengths(parts) == laid.image[axis] and laid.apart
+    for number, axis in reversed(list(enumerate(_axes(laid)))):
+        cut = first + number
+        size = laid.image[number]
+        shape = (*dy.shape[:cut], size, *dy.shape[cut + 1 :])
+        target = scratch(f"pool {number}", shape, dy.dtype) if number else dx
+        once = laid.apart and _lengths(axis.parts) == size
         if not once:
             target.fill(0)
-        for places, seen in parts:
-            into, part = target[_region(first + axis, seen)], dy[_region(first + axis, places)]
+        lead = (slice(None),) * cut
+        for places, seen in axis.parts:
+            into, part = target[(*lead, seen)], dy[(*lead, places)]
             if once:
                 np.copyto(into, part)
             else:
-                np.add(into, part, out=into)
+                np.add(into, part, into)
         dy = target
-
-
-def _lengths(parts: tuple[Part, ...]) -> int:
-    return sum(places.stop - places.start for places, _ in parts)
 
 
 def _average(laid: Window, y: Array, include: int, out: Array) -> None:
@@ -161,13 +219,16 @@ def _average(laid: Window, y: Array, include: int, out: Array) -> None:
         np.multiply(y, y.dtype.type(1 / math.prod(laid.kernel)), out=out)
         return
     shares = np.ones((1,) * len(laid.places))
+    axes = _axes(laid)
     for axis, places in enumerate(laid.places):
         counts = np.zeros(places)
-        for part, _ in _along(laid, axis):
+        for part, _ in axes[axis].parts:
             counts[part] += 1
-        shares = shares / counts.reshape(-1, *(1,) * (len(laid.places) - 1 - axis))
+        with np.errstate(divide="ignore"):  # what sees nothing has no average, which is NaN
+            shares = shares / counts.reshape(-1, *(1,) * (len(laid.places) - 1 - axis))
     shares = shares.astype(y.dtype)
-    np.multiply(y, shares[..., np.newaxis] if laid.last else shares, out=out)
+    with np.errstate(invalid="ignore"):
+        np.multiply(y, shares[..., np.newaxis] if laid.last else shares, out=out)
 
 
 def _checked(operator: str, laid: Window, x: Array, y: Array, dy: Array) -> None:
@@ -181,22 +242,48 @@ def _checked(operator: str, laid: Window, x: Array, y: Array, dy: Array) -> None
 
 def _max_gradient(laid: Window, x: Array, y: Array, dy: Array, dx: Array) -> None:
     """Where the image is the largest that a window sees, what that one hands back."""
-    first = 1 if laid.last else 2
-    along = [_along(laid, axis) for axis in range(len(laid.places))]
-    once = laid.apart and all(
-        _lengths(parts) == size for parts, size in zip(along, laid.image, strict=True)
-    )
-    if not once:
-        dx.fill(0)
-    for parts in product(*along):
-        places = (*(slice(None),) * first, *(each[0] for each in parts))
-        seen = (*(slice(None),) * first, *(each[1] for each in parts))
-        largest = np.equal(x[seen], y[places])
-        into = dx[seen]
-        if once:
-            np.multiply(dy[places], largest, out=into)
-        else:
-            np.add(into, dy[places], out=into, where=largest)
+    if _sees_all(laid):
+        np.multiply(dy, np.equal(x, y), dx)
+        return
+    pairs, once = _all(laid)
+    if once:
+        for places, seen in pairs:
+            np.multiply(dy[places], np.equal(x[seen], y[places]), dx[seen])
+        return
+    short = not laid.last and laid.places[-1] <= SHORT
+    if not (short and all(each.flags.c_contiguous for each in (x, y, dy, dx))):
+        _add_slopes(pairs, x, y, dy, dx, scratch("pool part", dy.shape, dx.dtype))
+        return
+    # Channels as the last dimension make long runs of numbers of what is short rows.
+    count = math.prod(x.shape[:2])
+    within = tuple((places[2:], seen[2:]) for places, seen in pairs)
+    step = max(1, PIECE // (math.prod(laid.image) * x.itemsize))
+    flat = [
+        each.reshape(count, *each.shape[2:]).transpose(*range(1, each.ndim - 1), 0)
+        for each in (x, y, dy, dx)
+    ]
+    for start in range(0, count, step):
+        pieces = [each[..., start : start + step] for each in flat]
+        names = ("pool x", "pool y", "pool dy", "pool dx")
+        turned = [
+            scratch(name, each.shape, dx.dtype) for name, each in zip(names, pieces, strict=True)
+        ]
+        for piece, target in zip(pieces[:3], turned[:3], strict=True):
+            take(piece, target)
+        turned_x, turned_y, turned_dy, turned_dx = turned
+        part = scratch("pool part", turned_y.shape, dx.dtype)
+        _add_slopes(within, turned_x, turned_y, turned_dy, turned_dx, part)
+        np.copyto(pieces[3], turned_dx)
+
+
+def _add_slopes(
+    pairs: tuple[tuple[Region, Region], ...], x: Array, y: Array, dy: Array, dx: Array, part: Array
+) -> None:
+    dx.fill(0)
+    for places, seen in pairs:
+        into, largest = dx[seen], np.equal(x[seen], y[places])
+        # A product and a sum are faster than a sum of what is chosen.
+        np.add(into, np.multiply(dy[places], largest, part[places]), into)
 
 
 _RAISES = (
@@ -218,7 +305,7 @@ def _declare_max(dimensions: int) -> None:
     name = f"MaxPool{suffix}"
 
     @operator(name, gradient=[emit(f"{name}Gradient", "I0 O0 GO0", "GI0")])
-    @takes(WINDOW, GLOBAL, LEGACY)
+    @takes(WINDOW, UNDILATED, GLOBAL, LEGACY)
     @described(
         name.lower(),
         f"The largest that a window sees of images{about}. Caffe2: {name}.\n\n"
@@ -231,7 +318,7 @@ def _declare_max(dimensions: int) -> None:
         return y
 
     @operator(f"{name}Gradient")
-    @takes(WINDOW, GLOBAL, LEGACY)
+    @takes(WINDOW, UNDILATED, GLOBAL, LEGACY)
     @described(
         f"{name.lower()}_gradient",
         f"The gradient of images from that of {name}'s result. Caffe2: {name}Gradient.\n\n"
@@ -250,7 +337,7 @@ def _declare_average(dimensions: int) -> None:
     name = f"AveragePool{suffix}"
 
     @operator(name, gradient=[emit(f"{name}Gradient", "~I0 ~O0 GO0", "GI0")])
-    @takes(WINDOW, GLOBAL, PADS_COUNT, LEGACY)
+    @takes(WINDOW, UNDILATED, GLOBAL, PADS_COUNT, LEGACY)
     @described(
         name.lower(),
         f"The average of what a window sees of images{about}. Caffe2: {name}.\n\n"
@@ -270,7 +357,7 @@ def _declare_average(dimensions: int) -> None:
         return y
 
     @operator(f"{name}Gradient")
-    @takes(WINDOW, GLOBAL, PADS_COUNT, LEGACY)
+    @takes(WINDOW, UNDILATED, GLOBAL, PADS_COUNT, LEGACY)
     @described(
         f"{name.lower()}_gradient",
         f"The gradient of images from that of {name}'s result. Caffe2: {name}Gradient.\n\n"
@@ -300,7 +387,7 @@ def _power(operator: str, given: dict[str, Any]) -> float:
 
 
 @operator("LpPool", gradient=[emit("LpPoolGradient", "I0 O0 GO0", "GI0")])
-@takes(WINDOW, GLOBAL, LEGACY, POWER)
+@takes(WINDOW, UNDILATED, GLOBAL, LEGACY, POWER)
 def lp_pool(x: Array, *, out: Array | None = None, **given: Any) -> Array:
     """The p-norm of what a window sees of images. Caffe2: LpPool.
 
@@ -319,7 +406,7 @@ def lp_pool(x: Array, *, out: Array | None = None, **given: Any) -> Array:
 
 
 @operator("LpPoolGradient")
-@takes(WINDOW, GLOBAL, LEGACY, POWER)
+@takes(WINDOW, UNDILATED, GLOBAL, LEGACY, POWER)
 def lp_pool_gradient(
     x: Array, y: Array, dy: Array, *, out: Array | None = None, **given: Any
 ) -> Array:

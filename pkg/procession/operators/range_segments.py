@@ -6,7 +6,14 @@ import numpy as np
 
 from procession.operators.arrays import Array, floats
 from procession.operators.registry import emit, operator
-from procession.operators.segments import reduced, share, sorted_ids
+from procession.operators.segments import (
+    count_rows,
+    mean_share,
+    reduced,
+    share,
+    sorted_ids,
+    spread_ids,
+)
 
 
 @operator(
@@ -21,7 +28,7 @@ def sorted_segment_range_sum(data: Array, segment_ids: Array) -> Array:
     Raises:
         ValueError: The ids are not like that.
     """
-    return reduced(np.add, data, sorted_ids(segment_ids, data.shape[0]))
+    return reduced(np.add, data, sorted_ids(segment_ids, count_rows(data)))
 
 
 @operator("SortedSegmentRangeSumGradient")
@@ -29,7 +36,7 @@ def sorted_segment_range_sum_gradient(
     data: Array, y: Array, dy: Array, segment_ids: Array
 ) -> Array:
     """The gradient of the rows: that of their segment. Caffe2: SortedSegmentRangeSumGradient."""
-    return np.take(dy, segment_ids, axis=0)
+    return spread_ids(dy, segment_ids)
 
 
 @operator(
@@ -46,7 +53,7 @@ def sorted_segment_range_mean(data: Array, segment_ids: Array) -> Array:
         ValueError: The ids are not like that.
     """
     floats("SortedSegmentRangeMean", data)
-    lengths = sorted_ids(segment_ids, data.shape[0])
+    lengths = sorted_ids(segment_ids, count_rows(data))
     return reduced(np.add, data, lengths) * share(lengths, data)
 
 
@@ -58,8 +65,7 @@ def sorted_segment_range_mean_gradient(
 
     Caffe2: SortedSegmentRangeMeanGradient.
     """
-    counts = np.bincount(segment_ids, minlength=dy.shape[0])
-    return np.take(dy * share(counts, dy), segment_ids, axis=0)
+    return spread_ids(mean_share(dy, segment_ids), segment_ids)
 
 
 @operator(
@@ -74,7 +80,7 @@ def sorted_segment_range_max(data: Array, segment_ids: Array) -> Array:
     Raises:
         ValueError: The ids are not like that.
     """
-    return reduced(np.maximum, data, sorted_ids(segment_ids, data.shape[0]))
+    return reduced(np.maximum, data, sorted_ids(segment_ids, count_rows(data)))
 
 
 @operator("SortedSegmentRangeMaxGradient")
@@ -85,14 +91,14 @@ def sorted_segment_range_max_gradient(
 
     Caffe2: SortedSegmentRangeMaxGradient.
     """
-    largest = data == np.take(y, segment_ids, axis=0)
-    return np.asarray(np.take(dy, segment_ids, axis=0) * largest)
+    largest = data == spread_ids(y, segment_ids)
+    return np.asarray(spread_ids(dy, segment_ids) * largest)
 
 
 def _log_sums(operator: str, data: Array, segment_ids: Array) -> tuple[Array, Array]:
     """The logarithm of the sum of exponentials of each segment, and how long it is."""
     floats(operator, data)
-    lengths = sorted_ids(segment_ids, data.shape[0])
+    lengths = sorted_ids(segment_ids, count_rows(data))
     largest = reduced(np.maximum, data, lengths)
     powers = np.exp(data - np.take(largest, segment_ids, axis=0))
     return np.log(reduced(np.add, powers, lengths)) + largest, lengths
@@ -122,8 +128,8 @@ def sorted_segment_range_log_sum_exp_gradient(
 
     Caffe2: SortedSegmentRangeLogSumExpGradient.
     """
-    part = np.exp(data - np.take(y, segment_ids, axis=0))
-    return np.asarray(part * np.take(dy, segment_ids, axis=0))
+    part = np.exp(data - spread_ids(y, segment_ids))
+    return np.asarray(part * spread_ids(dy, segment_ids))
 
 
 @operator(
@@ -151,6 +157,5 @@ def sorted_segment_range_log_mean_exp_gradient(
 
     Caffe2: SortedSegmentRangeLogMeanExpGradient.
     """
-    counts = np.bincount(segment_ids, minlength=dy.shape[0])
-    part = np.exp(data - np.take(y, segment_ids, axis=0))
-    return np.asarray(part * np.take(dy * share(counts, dy), segment_ids, axis=0))
+    part = np.exp(data - spread_ids(y, segment_ids))
+    return np.asarray(part * spread_ids(mean_share(dy, segment_ids), segment_ids))

@@ -43,7 +43,7 @@ def _opened(gates: Array, forget_bias: float) -> Sequence[Array]:
 
 def _rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
     read = " ".join(f"I{index}" for index in range(inputs))
-    return [emit("LSTMUnitGradient", f"{read} O0 O1 GO0 GO1", "GI0 GI1 GI2")]
+    return [emit("LSTMUnitGradient", f"{read} O0 O1 ?GO0 ?GO1", "GI0 GI1 GI2")]
 
 
 @operator("LSTMUnit", outputs=2, gradient=_rules)

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, Shape, align, floats, number, store, sum_to
+from procession.operators.arrays import (
+    Array,
+    Shape,
+    align,
+    floats,
+    number,
+    numbers,
+    squares,
+    store,
+    sum_to,
+)
 from procession.operators.registry import STOPS, emit, operator
 
 
@@ -66,7 +76,8 @@ def sum_sqr_elements(x: Array, *, average: bool = False, out: Array | None = Non
         TypeError: X does not hold floating-point numbers.
     """
     floats("SumSqrElements", x)
-    return _total(np.multiply(x, x), max(x.size, 1) if average else 1, out)
+    total = squares(x)
+    return np.divide(total, x.dtype.type(max(x.size, 1) if average else 1), out=out)
 
 
 @operator("SumSqrElementsGradient")
@@ -142,8 +153,10 @@ def reduce_sum(
         keepdims: 1 to keep each of them, with a length of 1.
 
     Raises:
+        TypeError: X does not hold numbers.
         ValueError: X has no such dimension.
     """
+    numbers("ReduceSum", x)
     return _sum(x, _axes(x, axes), keepdims, out)
 
 
@@ -216,8 +229,10 @@ def reduce_max(
     That of nothing is the lowest finite number of the type. Arguments as for ReduceSum.
 
     Raises:
+        TypeError: X does not hold numbers.
         ValueError: X has no such dimension.
     """
+    numbers("ReduceMax", x)
     return _extreme(np.maximum, x, axes, keepdims, _limits(x.dtype).min, out)
 
 
@@ -238,8 +253,10 @@ def reduce_min(
     That of nothing is the highest finite number of the type. Arguments as for ReduceSum.
 
     Raises:
+        TypeError: X does not hold numbers.
         ValueError: X has no such dimension.
     """
+    numbers("ReduceMin", x)
     return _extreme(np.minimum, x, axes, keepdims, _limits(x.dtype).max, out)
 
 
@@ -260,8 +277,10 @@ def reduce_l1(
     Arguments as for ReduceSum.
 
     Raises:
+        TypeError: X does not hold numbers.
         ValueError: X has no such dimension.
     """
+    numbers("ReduceL1", x)
     return _sum(np.absolute(x), _axes(x, axes), keepdims, out)
 
 
@@ -303,6 +322,7 @@ def reduce_l2_gradient(
 
 
 def _place(x: Array, axis: int, name: str) -> int:
+    numbers(name, x)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"{name}: X {x.shape} has no axis {axis}")
     if not x.shape[axis]:
@@ -390,7 +410,9 @@ def sum_reduce_like(
     Raises:
         ValueError: B does not fit into A.
     """
+    numbers("SumReduceLike", a, b)
     _, wide = align(a, b, 1, axis, axis_str, order)
-    if np.broadcast_shapes(a.shape, wide.shape) != a.shape:
+    lengths = zip(reversed(a.shape), reversed(wide.shape), strict=False)
+    if wide.ndim > a.ndim or any(other not in (1, length) for length, other in lengths):
         raise ValueError(f"B {b.shape} does not fit into A {a.shape} at axis {axis}")
     return sum_to(a, wide.shape, b, copy=True)

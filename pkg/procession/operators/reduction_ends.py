@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, floats, store
+from procession.operators.arrays import Array, floats, numbers, store
 from procession.operators.registry import Rules, described, emit, operator
 
 
@@ -38,6 +38,8 @@ def _counted(matrix: Array, axis: int, lengths: Array) -> Array:
         ValueError: There is not one length for each of what is left, or a length is too long.
     """
     left = matrix.shape[1:] if axis == 0 else matrix.shape[:-1]
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths must be integers, not {lengths.dtype}")
     if lengths.ndim != 1 or lengths.size != math.prod(left):
         raise ValueError(f"lengths {lengths.shape} for {math.prod(left)} results")
     if lengths.size and not 0 <= lengths.min() <= lengths.max() <= matrix.shape[axis]:
@@ -117,6 +119,7 @@ def _declare_sum(name: str, gradient: str, front: bool, average: bool) -> None:
         num_reduce_dim: int = 1,
         out: Array | None = None,
     ) -> Any:
+        numbers(name, x)
         return _sum(x, lengths, num_reduce_dim, front, average, out)
 
     @operator(gradient)
@@ -189,6 +192,7 @@ def _declare_max(name: str, gradient: str, front: bool) -> None:
         num_reduce_dim: int = 1,
         out: Array | None = None,
     ) -> Any:
+        numbers(name, x)
         return _max(x, lengths, num_reduce_dim, front, out)
 
     @operator(gradient)
@@ -218,6 +222,7 @@ def reduce_tail_sum(x: Array, *, out: Array | None = None) -> Any:
     Raises:
         ValueError: X has no dimensions.
     """
+    numbers("ReduceTailSum", x)
     if not x.ndim:
         raise ValueError("ReduceTailSum: X has no dimensions, so it has no rows")
     return np.add.reduce(x, axis=tuple(range(1, x.ndim)), dtype=x.dtype, out=out)
@@ -241,6 +246,7 @@ def reduce_front_weighted_sum(x: Array, weights: Array, *, grad_on_weights: bool
         ValueError: There is not one weight for each row.
     """
     floats("ReduceFrontWeightedSum", x)
+    numbers("ReduceFrontWeightedSum", weights)
     if x.ndim == 0 or weights.shape != x.shape[:1]:
         raise ValueError(f"weights {weights.shape} for X {x.shape}: one for each row")
     return np.asarray(np.tensordot(weights.astype(x.dtype, copy=False), x, axes=1))
@@ -262,6 +268,7 @@ def reduce_front_weighted_sum_gradient(
 
 
 def _three(x: Array, name: str) -> None:
+    numbers(name, x)
     if x.ndim != 3:
         raise ValueError(f"{name} is for batches of matrices, of three dimensions, not {x.shape}")
 

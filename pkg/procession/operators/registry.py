@@ -108,6 +108,8 @@ class Rule:
     arguments: Mapping[str, Any] | None = None
     shapes: frozenset[str] = frozenset()
     """The inputs of which only shape and dtype matter."""
+    or_zeros: frozenset[str] = frozenset()
+    """The gradients that are zeros where nothing depends on the output."""
 
 
 class _Written(Enum):
@@ -116,6 +118,10 @@ class _Written(Enum):
 
 Rules = Sequence[Rule]
 GradientFunction = Callable[[int, Mapping[str, Any]], Rules | None]
+Look = tuple[tuple[int, ...], Any]
+"""The shape and the dtype of a tensor."""
+Specialize = Callable[..., Callable[..., object] | None]
+"""See `operator`."""
 
 STOPS: Rules = ()
 """A gradient for operators through which nothing flows back."""
@@ -141,11 +147,13 @@ def emit(type: str, inputs: str, outputs: str, **arguments: Any) -> Rule:
     """A rule that runs one operator, e.g. `emit("ReluGradient", "O0 GO0", "GI0")`.
 
     Without `arguments` the forward operator's own are handed on, as far as `type` has them.
-    `~I0` among the inputs: only its shape and dtype matter.
+    `~I0` among the inputs: only its shape and dtype matter. `?GO1`: zeros if nothing that is
+    differentiated depends on that output.
     """
     shapes = frozenset(each[1:] for each in inputs.split() if each.startswith("~"))
-    read = _symbols(inputs.replace("~", ""))
-    return Rule(type, read, _symbols(outputs), arguments or None, shapes)
+    or_zeros = frozenset(each[1:] for each in inputs.split() if each.startswith("?GO"))
+    read = _symbols(inputs.replace("~", "").replace("?GO", "GO"))
+    return Rule(type, read, _symbols(outputs), arguments or None, shapes, or_zeros)
 
 
 def alias(source: str, target: str) -> Rule:
@@ -190,6 +198,8 @@ class Definition:
     """(input, output) pairs that may be the same memory, of a kernel that takes `outs`."""
     spare_last: bool = False
     """Whether the last output may be left out where nobody wants it: see `operator`."""
+    specialize: Specialize | None = None
+    """Makes what may be called in the kernel's place for arrays of one kind: see `operator`."""
     prefix: str = ""
     """How the names of arguments begin of which there is any number, "" if there are none such."""
 
@@ -242,6 +252,7 @@ def define(
     flow: bool = False,
     in_place: Iterable[tuple[int, int]] = (),
     spare_last: bool = False,
+    specialize: Specialize | None = None,
 ) -> Definition:
     """Read a kernel's signature into a `Definition`, without registering it."""
     least, most, names = 0, 0, []
@@ -285,6 +296,8 @@ def define(
             )
     if ufunc is not None and "out" not in requests:
         raise TypeError(f"operator {name}: `ufunc` is for kernels that take `out`")
+    if specialize is not None and not requests & {"out", "outs"}:
+        raise TypeError(f"operator {name}: `specialize` is for kernels that take `out` or `outs`")
     if spare_last and fewest == many:
         raise TypeError(f"operator {name}: `spare_last` is for a number of outputs that may differ")
     if constant and ((fewest, many) != (1, 1) or requests & {"rng", "context"}):
@@ -308,6 +321,7 @@ def define(
         flow=flow,
         in_place=pairs,
         spare_last=spare_last,
+        specialize=specialize,
         prefix=prefix,
     )
 
@@ -398,6 +412,7 @@ def operator(
     flow: bool = False,
     in_place: Iterable[tuple[int, int]] = (),
     spare_last: bool = False,
+    specialize: Specialize | None = None,
 ) -> Callable[[Kernel], Kernel]:
     """Register the decorated kernel as an operator; the kernel itself is returned unchanged.
 
@@ -416,6 +431,12 @@ def operator(
             the shape and dtype of the input.
         spare_last: The last output is one that the kernel does not compute when it is left out,
             such as the gradient of a layer's data, which the first layer needs not have.
+        specialize: Called with what the inputs and the outputs look like, two lists of (shape,
+            dtype), and with all arguments by name, before a net is run with such tensors many
+            times. It returns a function that does the kernel's work for such tensors alone, to
+            the last bit, and saves looking at them; or None. That function is called with the
+            arrays of all inputs, then those of all outputs. They may be the same memory where the
+            kernel's may be. It may keep arrays of its own from call to call.
 
     Raises:
         OperatorExistsError: The name is taken by another function.
@@ -433,6 +454,7 @@ def operator(
             flow=flow,
             in_place=in_place,
             spare_last=spare_last,
+            specialize=specialize,
         )
         REGISTRY.add(definition)
         return kernel

@@ -46,7 +46,9 @@ def ensure_clipped(
 
     Raises:
         IndexError: There is no such row.
+        TypeError: The parameter is not of floating-point numbers.
     """
+    floats("EnsureClipped", parameter)
     (made,) = tables(outs, parameter)
     if indices is None:
         np.clip(made, min, max, out=made)

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from procession.operators.arrays import Array, number
+from procession.operators.arrays import Array, number, numbers
 from procession.operators.indexing import positions, which_axis
 from procession.operators.registry import operator
 from procession.operators.rows import add_rows
@@ -35,10 +35,13 @@ def scatter_assign(
 
     Raises:
         IndexError: There is no such row.
+        TypeError: The slices are of a kind that the data cannot hold.
         ValueError: A slice has not the shape of a row.
     """
     wanted = indices.shape + data.shape[1:]
-    if slices.shape != wanted:
+    if not np.can_cast(slices.dtype, data.dtype, "same_kind"):
+        raise TypeError(f"ScatterAssign: the slices are {slices.dtype}, the data is {data.dtype}")
+    if slices.shape != wanted or not data.ndim:
         raise ValueError(f"ScatterAssign: the slices are {slices.shape}, and should be {wanted}")
     chosen = positions(indices, data.shape[0])
     out, (chosen, slices) = _target(data, out, chosen, slices)
@@ -66,6 +69,9 @@ def scatter_weighted_sum(
         IndexError: There is no such row.
         ValueError: Slices have another shape than the rows, or lack their weight.
     """
+    numbers("ScatterWeightedSum", x, first, *others)
+    if not x.ndim:
+        raise ValueError("ScatterWeightedSum: X has no rows, it is of shape ()")
     if len(others) % 2:
         raise ValueError("ScatterWeightedSum: the last slices have no weight")
     chosen = positions(indices, x.shape[0]).reshape(-1)
@@ -105,6 +111,8 @@ def scatter(data: Array, indices: Array, updates: Array, *, axis: int = 1) -> Ar
         each == axis or one <= other
         for each, (one, other) in enumerate(zip(indices.shape, data.shape, strict=True))
     )
+    if not np.can_cast(updates.dtype, data.dtype, "same_kind"):
+        raise TypeError(f"Scatter: the updates are {updates.dtype}, the data is {data.dtype}")
     if indices.shape != updates.shape or not fits:
         raise ValueError(
             f"Scatter: the indices {indices.shape}, the updates {updates.shape} and the data "

@@ -6,58 +6,63 @@ operators that gather the rows first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, floats
+from procession.operators.arrays import Array, floats, numbers, promote
 from procession.operators.indexing import positions
-from procession.operators.lengths import checked_lengths
+from procession.operators.lengths import checked_lengths, leading
 from procession.operators.registry import Rules, emit, operator
-from procession.operators.rows import add_rows
+from procession.operators.rows import add_rows, reduce_segments
+
+
+def count_rows(data: Array) -> int:
+    """How many rows the data has.
+
+    Raises:
+        ValueError: It has none, as it has no dimensions.
+        TypeError: It does not hold numbers.
+    """
+    numbers("a reduction of segments", data)
+    return leading(data)
 
 
 def sorted_ids(ids: Array, rows: int) -> Array:
     """The lengths of the segments that sorted ids without gaps tell."""
+    if ids.dtype.kind not in "iu" and ids.size:
+        raise TypeError(f"segment ids must be integers, not {ids.dtype}")
     if ids.shape != (rows,):
         raise ValueError(f"segment ids {ids.shape} for {rows} rows")
-    if rows and (ids[0] != 0 or not np.isin(np.diff(ids), (0, 1)).all()):
+    steps = np.diff(ids)
+    if rows and (ids[0] != 0 or ((steps != 0) & (steps != 1)).any()):
         raise ValueError("segment ids must begin with 0, and be sorted without gaps")
-    return np.bincount(ids) if rows else np.zeros(0, np.int64)
+    return np.bincount(ids.astype(np.int64)) if rows else np.zeros(0, np.int64)
 
 
-def reduced(reduce: np.ufunc, data: Array, lengths: Array, out: Array | None = None) -> Array:
-    """One row for each segment; zeros for an empty one."""
-    total = np.empty((lengths.size, *data.shape[1:]), data.dtype) if out is None else out
-    if not total.size:
-        return total
-    if reduce is np.add and (even := _even(data, lengths)):
-        _sum_even(data, even, np.ones((1, even), data.dtype), total)
-        return total
-    starts = np.cumsum(lengths) - lengths
-    full = lengths > 0
-    if full.all():
-        return np.asarray(reduce.reduceat(data, starts, axis=0, dtype=data.dtype, out=total))
-    total.fill(0)
-    if full.any():
-        total[full] = reduce.reduceat(data, starts[full], axis=0, dtype=data.dtype)
-    return total
+def reduced(reduce: np.ufunc, data: Array, lengths: Array, weights: Array | None = None) -> Array:
+    """One row for each segment of rows, which may each have a weight; zeros for an empty one.
+
+    Raises:
+        ValueError: There is not one weight for each row.
+    """
+    if weights is not None:
+        numbers("a reduction of segments", weights)
+        if weights.shape != data.shape[:1]:
+            raise ValueError(f"weights {weights.shape} for data {data.shape}: one for each row")
+    dtype = weighed_type(data, weights)
+    made = np.empty((lengths.size, *data.shape[1:]), dtype)
+    column = None if weights is None else weights.astype(dtype, copy=False)
+    reduce_segments(reduce, data, lengths, made, weights=column)
+    return made
 
 
-def _even(data: Array, lengths: Array) -> int:
-    """The length of all segments, if it is one and the same and a product can sum them up."""
-    if data.dtype.char not in "fd" or not lengths.size or not data.size:
-        return 0
-    first = int(lengths[0])
-    return first if first and (lengths == first).all() else 0
-
-
-def _sum_even(data: Array, length: int, weights: Array, out: Array) -> None:
-    """The sums of segments of one length, as products with (segments or 1, length) weights."""
-    cut = data.reshape(out.shape[0], length, math.prod(data.shape[1:]))
-    np.matmul(weights[:, np.newaxis], cut, out=out.reshape(out.shape[0], 1, cut.shape[2]))
+def weighed_type(data: Array, weights: Array | None) -> np.dtype[Any]:
+    """That of the data; of whole numbers with weights that are none, that of the weights."""
+    if weights is None or data.dtype.kind == "f":
+        return data.dtype
+    return promote(data, weights)[0].dtype
 
 
 def share(counts: Array, like: Array) -> Array:
@@ -66,10 +71,34 @@ def share(counts: Array, like: Array) -> Array:
     return scale.astype(like.dtype).reshape((-1,) + (1,) * (like.ndim - 1))
 
 
+def spread(dy: Array, lengths: Array) -> Array:
+    """For each row of the segments that lengths tell, that of its segment."""
+    each = checked_lengths(lengths)
+    if each.shape != dy.shape[:1]:
+        raise ValueError(f"dY is {dy.shape}, but there are {each.size} segments")
+    return np.repeat(dy, each, axis=0)
+
+
+def spread_ids(dy: Array, ids: Array) -> Array:
+    """For each row of the segments that ids tell, that of its segment."""
+    if not dy.ndim or ids.ndim != 1:
+        raise ValueError(
+            f"dY is {dy.shape} and the segment ids are {ids.shape}: rows, and a vector"
+        )
+    return np.take(dy, positions(ids, dy.shape[0]), axis=0)
+
+
+def mean_share(dy: Array, ids: Array) -> Array:
+    """What a row of each segment, told by ids, gets of the gradient of the segment's mean."""
+    chosen = positions(ids, dy.shape[0]).astype(np.int64)
+    return np.asarray(dy * share(np.bincount(chosen, minlength=dy.shape[0]), dy))
+
+
 def weighed(data: Array, weights: Array) -> Array:
     """Each row times its weight."""
     if weights.shape != data.shape[:1]:
         raise ValueError(f"weights {weights.shape} for data {data.shape}: one for each row")
+    numbers("a reduction of segments", data, weights)
     return data * weights.reshape((-1,) + (1,) * (data.ndim - 1))
 
 
@@ -82,13 +111,13 @@ def sorted_segment_sum(data: Array, segment_ids: Array) -> Array:
     Raises:
         ValueError: The ids are not like that.
     """
-    return reduced(np.add, data, sorted_ids(segment_ids, data.shape[0]))
+    return reduced(np.add, data, sorted_ids(segment_ids, count_rows(data)))
 
 
 @operator("SortedSegmentSumGradient")
 def sorted_segment_sum_gradient(dy: Array, segment_ids: Array) -> Array:
     """The gradient of the rows: that of their segment. Caffe2: SortedSegmentSumGradient."""
-    return np.take(dy, segment_ids, axis=0)
+    return spread_ids(dy, segment_ids)
 
 
 @operator("SortedSegmentMean", gradient=[emit("SortedSegmentMeanGradient", "GO0 I1", "GI0")])
@@ -102,7 +131,7 @@ def sorted_segment_mean(data: Array, segment_ids: Array) -> Array:
         ValueError: The ids are not like that.
     """
     floats("SortedSegmentMean", data)
-    lengths = sorted_ids(segment_ids, data.shape[0])
+    lengths = sorted_ids(segment_ids, count_rows(data))
     return reduced(np.add, data, lengths) * share(lengths, data)
 
 
@@ -112,13 +141,14 @@ def sorted_segment_mean_gradient(dy: Array, segment_ids: Array) -> Array:
 
     Caffe2: SortedSegmentMeanGradient.
     """
-    counts = np.bincount(segment_ids, minlength=dy.shape[0])
-    return np.take(dy * share(counts, dy), segment_ids, axis=0)
+    return spread_ids(mean_share(dy, segment_ids), segment_ids)
 
 
 def _unsorted(data: Array, ids: Array, num_segments: int) -> Array:
-    if ids.shape != data.shape[:1]:
+    if ids.shape != (count_rows(data),):
         raise ValueError(f"segment ids {ids.shape} for data {data.shape}: one for each row")
+    if ids.dtype.kind not in "iu" and ids.size:
+        raise TypeError(f"segment ids must be integers, not {ids.dtype}")
     count = num_segments
     if count < 0:
         count = int(ids.max()) + 1 if ids.size else 0
@@ -144,7 +174,7 @@ def unsorted_segment_sum(data: Array, segment_ids: Array, *, num_segments: int =
 @operator("UnsortedSegmentSumGradient")
 def unsorted_segment_sum_gradient(dy: Array, segment_ids: Array) -> Array:
     """The gradient of the rows: that of their segment. Caffe2: UnsortedSegmentSumGradient."""
-    return np.take(dy, segment_ids, axis=0)
+    return spread_ids(dy, segment_ids)
 
 
 @operator("UnsortedSegmentMean", gradient=[emit("UnsortedSegmentMeanGradient", "GO0 I1", "GI0")])
@@ -167,8 +197,7 @@ def unsorted_segment_mean_gradient(dy: Array, segment_ids: Array) -> Array:
 
     Caffe2: UnsortedSegmentMeanGradient.
     """
-    counts = np.bincount(segment_ids, minlength=dy.shape[0])
-    return np.take(dy * share(counts, dy), segment_ids, axis=0)
+    return spread_ids(mean_share(dy, segment_ids), segment_ids)
 
 
 @operator("LengthsSum", gradient=[emit("LengthsIndicesInGradientSumGradient", "GO0 I1 I0", "GI0")])
@@ -178,7 +207,7 @@ def lengths_sum(data: Array, lengths: Array) -> Array:
     Raises:
         ValueError: The lengths do not add up to the number of rows.
     """
-    return reduced(np.add, data, checked_lengths(lengths, data.shape[0]))
+    return reduced(np.add, data, checked_lengths(lengths, count_rows(data)))
 
 
 @operator("LengthsIndicesInGradientSumGradient")
@@ -187,7 +216,7 @@ def lengths_sum_gradient(dy: Array, lengths: Array, data: Array) -> Array:
 
     Caffe2: LengthsIndicesInGradientSumGradient.
     """
-    return np.repeat(dy, lengths, axis=0)
+    return spread(dy, lengths)
 
 
 @operator(
@@ -203,7 +232,7 @@ def lengths_mean(data: Array, lengths: Array) -> Array:
         ValueError: The lengths do not add up to the number of rows.
     """
     floats("LengthsMean", data)
-    each = checked_lengths(lengths, data.shape[0])
+    each = checked_lengths(lengths, count_rows(data))
     return reduced(np.add, data, each) * share(each, data)
 
 
@@ -213,7 +242,7 @@ def lengths_mean_gradient(dy: Array, lengths: Array, data: Array) -> Array:
 
     Caffe2: LengthsIndicesInGradientMeanGradient.
     """
-    return np.repeat(dy * share(lengths, dy), lengths, axis=0)
+    return spread(dy * share(lengths, dy), lengths)
 
 
 @operator(
@@ -226,7 +255,7 @@ def lengths_max(data: Array, lengths: Array) -> Array:
     Raises:
         ValueError: The lengths do not add up to the number of rows.
     """
-    return reduced(np.maximum, data, checked_lengths(lengths, data.shape[0]))
+    return reduced(np.maximum, data, checked_lengths(lengths, count_rows(data)))
 
 
 @operator("LengthsMaxWithMainInputAndForwardOutputGradient")
@@ -235,8 +264,8 @@ def lengths_max_gradient(y: Array, dy: Array, lengths: Array, data: Array) -> Ar
 
     Caffe2: LengthsMaxWithMainInputAndForwardOutputGradient.
     """
-    largest = data == np.repeat(y, lengths, axis=0)
-    return np.asarray(np.repeat(dy, lengths, axis=0) * largest)
+    largest = data == spread(y, lengths)
+    return np.asarray(spread(dy, lengths) * largest)
 
 
 def _lengths_weighted_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -259,7 +288,7 @@ def lengths_weighted_sum(
         ValueError: The lengths do not add up to the number of rows, or there is not one weight
             for each.
     """
-    return reduced(np.add, weighed(data, weights), checked_lengths(lengths, data.shape[0]))
+    return reduced(np.add, data, checked_lengths(lengths, count_rows(data)), weights)
 
 
 @operator("LengthsWeightedSumGradient")
@@ -268,13 +297,13 @@ def lengths_weighted_sum_gradient(weights: Array, dy: Array, lengths: Array) -> 
 
     Caffe2: LengthsWeightedSumGradient.
     """
-    return weighed(np.repeat(dy, lengths, axis=0), weights)
+    return weighed(spread(dy, lengths), weights)
 
 
 @operator("LengthsWeightsGradient")
 def lengths_weights_gradient(dy: Array, data: Array, lengths: Array) -> Array:
     """The gradient of the weights: that of their segment times their row, summed up."""
-    product = np.repeat(dy, lengths, axis=0) * data
+    product = spread(dy, lengths) * data
     return np.asarray(product.reshape(data.shape[0], -1).sum(axis=1, dtype=dy.dtype))
 
 

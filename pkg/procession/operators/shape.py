@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from procession.operators.arithmetic import copy_
-from procession.operators.arrays import Array, Shape
+from procession.operators.arrays import Array, Outs, Shape, fits
 from procession.operators.registry import REQUIRED, STOPS, Rules, alias, emit, operator
 
 
@@ -115,7 +115,11 @@ def _new_shape(x: Array, asked: tuple[int, ...]) -> Shape:
 
 @operator("Reshape", outputs=2, gradient=[emit("ReshapeGradient", "GO0 O1", "GI0")])
 def reshape(
-    x: Array, new_shape: Array | None = None, *, shape: Sequence[int] | None = None
+    x: Array,
+    new_shape: Array | None = None,
+    *,
+    shape: Sequence[int] | None = None,
+    outs: Outs = None,
 ) -> tuple[Array, Array]:
     """X in another shape, and the shape that it had, int64. Caffe2: Reshape.
 
@@ -130,7 +134,10 @@ def reshape(
         raise ValueError("Reshape takes a second input or the argument `shape`")
     asked = integers(shape if new_shape is None else new_shape, "shape")
     dtype = np.int64 if new_shape is None else new_shape.dtype
-    return reshaped(x, _new_shape(x, asked)), np.array(x.shape, dtype)
+    wanted = _new_shape(x, asked)
+    out = outs[0] if outs else None
+    kept = out if fits(out, wanted, x.dtype) else None
+    return reshaped(x, wanted, kept), np.array(x.shape, dtype)
 
 
 @operator("ReshapeGradient")

@@ -16,6 +16,22 @@ def _top_k_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
     return [emit("TopKGradient", "GO0 O1 I0", "GI0")]
 
 
+def _largest(rows: Array, count: int) -> Array:
+    """Where in each row its largest elements are, the largest first; of equal ones the first."""
+    length = rows.shape[-1]
+    if 4 * count < length:
+        # Only what is largest is sorted, unless it is not clear which of equal ones that is.
+        places = np.sort(np.argpartition(rows, length - count)[..., length - count :])
+        values = np.take_along_axis(rows, places, axis=-1)
+        least = values.min(axis=-1, keepdims=True)
+        if np.count_nonzero(rows == least) == np.count_nonzero(values == least) > 0:
+            order = _largest(values, count)
+            return np.asarray(np.take_along_axis(places, order, axis=-1), np.int64)
+    # A stable sort from behind: of equal elements the first one ends up last, and is taken first.
+    order = length - 1 - np.argsort(rows[..., ::-1], axis=-1, kind="stable")
+    return np.asarray(order[..., ::-1][..., :count], np.int64)
+
+
 @operator("TopK", outputs=(2, 3), gradient=_top_k_rules)
 def top_k(
     x: Array, k_: Array | None = None, *, k: int = -1, axis: int = -1, context: Context
@@ -38,9 +54,7 @@ def top_k(
         raise ValueError(f"TopK: k={count} and axis={axis} for X {x.shape}")
     rows = np.moveaxis(x, axis, -1)
     length = rows.shape[-1]
-    # A stable sort from behind: of equal elements the first one ends up last, and is taken first.
-    order = length - 1 - np.argsort(rows[..., ::-1], axis=-1, kind="stable")
-    places = order[..., ::-1][..., : min(count, length)].astype(np.int64)
+    places = _largest(rows, min(count, length))
     values = np.take_along_axis(rows, places, axis=-1)
     flat = np.moveaxis(np.arange(x.size).reshape(x.shape), axis, -1)
     everywhere = np.take_along_axis(flat, places, axis=-1).astype(np.int64)

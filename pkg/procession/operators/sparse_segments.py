@@ -6,61 +6,53 @@ table is one of some rows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from procession.operators.arrays import Array, floats
+from procession.operators.arrays import Array, floats, numbers
 from procession.operators.indexing import positions
 from procession.operators.lengths import checked_lengths
 from procession.operators.registry import Rule, Rules, emit, operator, sparse
+from procession.operators.rows import reduce_segments
 from procession.operators.segments import (
-    reduced,
+    count_rows,
     share,
     sorted_segment_mean,
     sorted_segment_sum,
+    spread,
     unsorted_segment_mean,
     unsorted_segment_sum,
     weighed,
+    weighed_type,
 )
-
-PIECE = 24 * 1024
-"""About how many elements are gathered at a time: they are still in the cache when summed up."""
 
 
 def _gathered(
     data: Array, indices: Array, lengths: Array, weights: Array | None, out: Array | None
 ) -> Array:
     """The sum of each segment's rows, gathered from the data, each times its weight."""
+    if weights is not None:
+        numbers("a reduction of segments", weights)
     each = checked_lengths(lengths, indices.size)
-    chosen = positions(indices, data.shape[0]).reshape(-1)
+    chosen = positions(indices, count_rows(data)).reshape(-1)
     if weights is not None and weights.shape != chosen.shape:
         raise ValueError(f"weights {weights.shape} for {chosen.size} rows: one for each")
-    if out is None or np.may_share_memory(out, data) or not out.flags.c_contiguous:
-        out = np.empty((each.size, *data.shape[1:]), data.dtype)
-    ends = np.cumsum(each)
-    width = max(math.prod(data.shape[1:]), 1)
-    most = max(PIECE // width, 1)
-    column = None
-    if weights is not None:
-        column = weights.reshape((-1,) + (1,) * (data.ndim - 1)).astype(data.dtype, copy=False)
-    start, row = 0, 0
-    while start < each.size:
-        stop = max(int(np.searchsorted(ends, row + most, side="right")), start + 1)
-        last = int(ends[stop - 1])
-        rows = np.take(data, chosen[row:last], axis=0)
-        if column is not None:
-            rows *= column[row:last]
-        reduced(np.add, rows, each[start:stop], out[start:stop])
-        start, row = stop, last
+    # Halves are for tables to be small, not for sums.
+    dtype = np.dtype(np.float32) if data.dtype == np.float16 else weighed_type(data, weights)
+    read = (data,) if weights is None else (data, weights)
+    taken = out is not None and any(np.may_share_memory(out, each) for each in read)
+    if out is None or taken or not out.flags.c_contiguous:
+        out = np.empty((each.size, *data.shape[1:]), dtype)
+    column = None if weights is None else weights.astype(dtype, copy=False)
+    reduce_segments(np.add, data, each, out, chosen, column)
     return out
 
 
 def rows_of(data: Array, indices: Array) -> Array:
     """The rows that the indices name, one behind the other."""
-    return np.take(data, positions(indices, data.shape[0]).reshape(-1), axis=0)
+    return np.take(data, positions(indices, count_rows(data)).reshape(-1), axis=0)
 
 
 def _sparse_rules(gradient: str, inputs: str, indices: str) -> list[Rule]:
@@ -77,6 +69,8 @@ def sparse_lengths_sum(
 ) -> Array:
     """Gather, then LengthsSum: the sums of chosen rows. Caffe2: SparseLengthsSum.
 
+    The sums over a table of float16 are float32.
+
     Raises:
         IndexError: There is no such row.
         ValueError: The lengths do not add up to the number of indices.
@@ -90,7 +84,7 @@ def sparse_lengths_sum_gradient(dy: Array, lengths: Array, indices: Array) -> Ar
 
     Caffe2: SparseLengthsIndicesInGradientSumGradient.
     """
-    return np.repeat(dy, lengths, axis=0)
+    return spread(dy, lengths)
 
 
 @operator(
@@ -109,7 +103,7 @@ def sparse_lengths_mean(
     """
     floats("SparseLengthsMean", data)
     mean = _gathered(data, indices, lengths, None, out)
-    mean *= share(lengths, data)
+    mean *= share(lengths, mean)
     return mean
 
 
@@ -119,7 +113,7 @@ def sparse_lengths_mean_gradient(dy: Array, lengths: Array, indices: Array) -> A
 
     Caffe2: SparseLengthsIndicesInGradientMeanGradient.
     """
-    return np.repeat(dy * share(lengths, dy), lengths, axis=0)
+    return spread(dy * share(lengths, dy), lengths)
 
 
 def _sparse_weighted_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -161,7 +155,7 @@ def sparse_lengths_weighted_sum_gradient(
 
     Caffe2: SparseLengthsIndicesInGradientWeightedSumGradient.
     """
-    return weighed(np.repeat(dy, lengths, axis=0), weights)
+    return weighed(spread(dy, lengths), weights)
 
 
 @operator("SparseLengthsIndicesInGradientWeightedSumWithMainInputGradient", outputs=2)
@@ -172,7 +166,7 @@ def sparse_lengths_weighted_sum_with_main_input_gradient(
 
     Caffe2: SparseLengthsIndicesInGradientWeightedSumWithMainInputGradient.
     """
-    slopes = np.repeat(dy, lengths, axis=0)
+    slopes = spread(dy, lengths)
     count = slopes.shape[0]
     rows = rows_of(data, indices).reshape(count, -1)
     dweights = np.einsum("ij,ij->i", rows, slopes.reshape(rows.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def _pixels(x: Array, label: Array, weight: Array | None, order: str) -> tuple[A
     for what, other in (("labels", label), ("weights", weight)):
         if other is not None and other.shape != wanted:
             raise ValueError(f"{name}: {what} are {other.shape}, for X {x.shape} they are {wanted}")
-    labels = label.reshape(x.shape[0], -1)
+    labels = label.reshape(x.shape[0], math.prod(x.shape[2:]))
     counts = labels != IGNORED
     wrong = counts & ((labels < 0) | (labels >= x.shape[1]))
     if wrong.any():
@@ -74,7 +75,7 @@ def spatial_softmax_with_loss(
     softmax = np.exp(shifted)
     sums = softmax.sum(axis=1, keepdims=True)
     softmax /= sums
-    flat = shifted.reshape(x.shape[0], x.shape[1], -1)
+    flat = shifted.reshape(*x.shape[:2], labels.shape[1])
     own = np.take_along_axis(flat, labels[:, np.newaxis], axis=1)[:, 0]
     losses = np.log(sums).reshape(own.shape) - own
     total = float(weights.sum())
@@ -107,7 +108,7 @@ def spatial_softmax_with_loss_gradient(
     else:
         weight, softmax = softmax_or_weight, dloss_or_softmax
     labels, weights = _pixels(x, label, weight, order)
-    dx = np.array(softmax, x.dtype, order="C").reshape(x.shape[0], x.shape[1], -1)
+    dx = np.array(softmax, x.dtype, order="C").reshape(*x.shape[:2], labels.shape[1])
     where = labels[:, np.newaxis]
     own = np.take_along_axis(dx, where, axis=1)
     np.put_along_axis(dx, where, own - 1, axis=1)

@@ -10,13 +10,13 @@ from procession.operators.arrays import Array, Outs, number
 from procession.operators.blocks import (
     alike,
     by_blocks,
-    by_rows,
     results,
     scalar,
     sparse_rows,
     tables,
 )
 from procession.operators.registry import STOPS, operator
+from procession.operators.rows import by_rows
 
 
 def _squares(gradient: Array) -> float:

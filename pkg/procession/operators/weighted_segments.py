@@ -9,6 +9,7 @@ from procession.operators.lengths import checked_lengths
 from procession.operators.registry import emit, operator, sparse
 from procession.operators.segments import (
     sorted_segment_sum,
+    spread_ids,
     unsorted_segment_sum,
     weighed,
 )
@@ -34,7 +35,7 @@ def sorted_segment_weighted_sum_gradient(weights: Array, dy: Array, segment_ids:
 
     Caffe2: SortedSegmentWeightedSumGradient.
     """
-    return weighed(np.take(dy, segment_ids, axis=0), weights)
+    return weighed(spread_ids(dy, segment_ids), weights)
 
 
 @operator(
@@ -62,7 +63,7 @@ def unsorted_segment_weighted_sum_gradient(weights: Array, dy: Array, segment_id
 
     Caffe2: UnsortedSegmentWeightedSumGradient.
     """
-    return weighed(np.take(dy, segment_ids, axis=0), weights)
+    return weighed(spread_ids(dy, segment_ids), weights)
 
 
 @operator(

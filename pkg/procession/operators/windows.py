@@ -114,6 +114,13 @@ def takes(*tables: Mapping[str, Argument]) -> Callable[[Function], Function]:
 
 def key(given: Mapping[str, Any]) -> Given:
     """The arguments that were given, as `window` and `transposed_window` take them."""
+    plain = tuple(given.items())
+    try:
+        hash(plain)
+    except TypeError:  # there are lists among them
+        pass
+    else:
+        return plain
     return tuple(
         (name, value if isinstance(value, (int, str, bytes)) else tuple(value))
         for name, value in given.items()
@@ -214,6 +221,16 @@ class Window:
             place: tuple[Any, ...] = (everything, *index)
             regions = (everything, *seen_by), (everything, everything, *seen_by)
             self.offsets.append((place, *regions))
+
+    def strip(self, start: int, stop: int) -> Window:
+        """The window at some of its places along the first dimension."""
+        axes = len(self.places)
+        dilation, stride = self.steps[:axes], self.steps[axes:]
+        borders = (self.head[0] - start * stride[0], *self.head[1:]), self.tail
+        places = (stop - start, *self.places[1:])
+        return Window(
+            self.kernel, stride, dilation, borders, self.image, places, self.group, self.last
+        )
 
     def first(self, x: Array) -> Array:
         """A view of images or kernels that has the channels in front of the dimensions."""

@@ -8,6 +8,7 @@ bind the net there is to hand the code that workspace's cells.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from types import CellType, CodeType
 from typing import Any
 
@@ -91,9 +92,11 @@ class Draft:
         self._watched: dict[str, bool] = {}
         """Blobs to rely upon -> whether they are written."""
         self._scratch: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self._special: dict[str, Callable[[], Callable[..., object] | None]] = {}
+        """What makes the functions that stand for kernels: each binding has its own."""
         lines = [self._line(index, item) for index, item in enumerate(items)]
         self._waits = frozenset(index for index, line in enumerate(lines) if line.kind == "wait")
-        cells = ["broken", *self._scratch]
+        cells = ["broken", *self._scratch, *self._special]
         for name in self._watched:
             cells += (f"v{vocabulary.variables[name]}", f"w{vocabulary.variables[name]}")
         self._code = code(text_of(lines, board), cells)
@@ -106,6 +109,8 @@ class Draft:
         cells = {"broken": binding.broken}
         for name, (shape, dtype) in self._scratch.items():
             cells[name] = CellType(np.empty(shape, dtype))
+        for name, make in self._special.items():
+            cells[name] = CellType(make())
         for name, written in self._watched.items():
             slot = slots[name]
             assert slot is not None
@@ -200,6 +205,9 @@ class Draft:
         self._rely(spec.outputs[0], written=True)
         out = f"w{target.variable}"
         short = all(slot.nbytes <= SHORT for slot in (*inputs, target))
+        special = self._specialized(index, operation, inputs, [target])
+        if special is not None:
+            return special, short
         if operation.as_ufunc({slot.dtype for slot in inputs}, target.dtype):
             values = ", ".join(f"w{slot.variable}" for slot in inputs)
             if target.size == 1 and any(slot.blob is target.blob for slot in inputs):
@@ -241,14 +249,32 @@ class Draft:
             *(name for name, out in zip(spec.outputs, outs, strict=True) if out != "None"),
             written=True,
         )
+        short = len(given) == len(outs) and all(slot.nbytes <= SHORT for slot in (*inputs, *given))
+        if len(given) == len(outs):
+            special = self._specialized(index, operation, inputs, given)
+            if special is not None:
+                return special, short
         values = [f"v{slot.variable}" for slot in inputs]
         handed = f"outs=({''.join(f'{out}, ' for out in outs)})"
         text = f"r = k{index}({', '.join([*values, handed, *arguments])})"
         for place, out in enumerate(outs):
             stored = f"o{index}(workspace, {place}, r[{place}])"
             text += f"; {stored}" if out == "None" else f"; r[{place}] is {out} or {stored}"
-        short = len(given) == len(outs) and all(slot.nbytes <= SHORT for slot in (*inputs, *given))
         return text, short
+
+    def _specialized(
+        self, index: int, operation: PreparedOperation, inputs: list[Slot], outputs: list[Slot]
+    ) -> str | None:
+        """The text that calls what is made for such tensors in the kernel's place, if it is."""
+        specialize = operation.definition.specialize
+        if specialize is None:
+            return None
+        looks = ([(slot.shape, slot.dtype) for slot in slots] for slots in (inputs, outputs))
+        make = partial(specialize, *looks, **operation.arguments)
+        if make() is None:
+            return None
+        self._special[f"f{index}"] = make
+        return f"f{index}({', '.join(f'w{slot.variable}' for slot in (*inputs, *outputs))})"
 
     def _constant(self, index: int, operation: PreparedOperation) -> str | None:
         """The text for an operation whose result is always the same, if that is small."""

@@ -39,8 +39,10 @@ class Executable:
         tasks = program.all_tasks
         self._nodes = Counter(task.node for task in program.tasks)
         """How many tasks there are of each node."""
-        self._only = tasks[0] if len(tasks) == 1 and program.tasks else None
-        """The one task, of a program that has no other and nothing around it."""
+        self._only: tuple[str, Job] | None = None
+        """The one task, of a program that has no other and nothing around it; what runs it."""
+        if len(tasks) == 1 and program.tasks and not program.private:
+            self._only = tasks[0].name, self._flow.job(tasks[0].step)
 
     def run(
         self,
@@ -66,12 +68,11 @@ class Executable:
         """
         program = self.program
         whole = WholeRun(monitor, on_failure)
-        if self._only is not None and not program.private:
+        if self._only is not None:
             # What most runs are, again and again: the rest of this would take longer than they do.
-            task = self._only
-            run = TaskRun(task.name, 0, monitor, self._flow.nets, whole)
+            name, only = self._only
             try:
-                self._flow.job(task.step)(workspace, run)
+                only(workspace, TaskRun(name, 0, monitor, self._flow.nets, whole))
             except BaseException as error:
                 with whole.failure.raised():
                     whole.fail(error)

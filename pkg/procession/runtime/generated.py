@@ -20,8 +20,10 @@ comes next. A kernel that takes `outs` is called by
 
     r = k3(v1, outs=(w4, w5, )); r[0] is w4 or o3(workspace, 0, r[0]); r[1] is w5 or ...
 
-with None for an array that it cannot be given. Each item has two lines of its own, so that the line
-of an error tells which it was. The same text serves in every workspace: only the cells differ.
+with None for an array that it cannot be given. Where there is a function for tensors of just these
+shapes and types, it is called in the kernel's place, as in `f3(w1, w4, w5)`. Each item has two
+lines of its own, so that the line of an error tells which it was. The same text serves in every
+workspace: only the cells differ.
 """
 
 from __future__ import annotations

@@ -81,6 +81,8 @@ class Deadline:
         timeout: Seconds from now on.
     """
 
+    __slots__ = ("_clock", "_timeout", "stop")
+
     def __init__(self, timeout: float | None = None) -> None:
         self.stop: list[Any] = []
         self._timeout = timeout

@@ -41,8 +41,13 @@ _LINE = (LOCAL,)
 """The one line in which all runs of a LocalSession stand."""
 _numbers = itertools.count(1)
 """The numbers of runs, for common worlds."""
+_NO_OFFER: tuple[list[Venue], list[Worlds]] = ([], [])
 _running: ContextVar[Session | None] = ContextVar("procession running session", default=None)
 """The LocalSession that runs the code that asks."""
+
+
+class _Ready(list[Executable]):
+    """What runs a compiled runnable. A list that can be referred to weakly."""
 
 
 class LocalSession(Session):
@@ -73,9 +78,12 @@ class LocalSession(Session):
         self._given = ws
         self._workspaces: dict[str, Workspace] = {}
         self._runs: dict[str, int] = {}
-        self._ready: weakref.WeakKeyDictionary[CompiledRunnable, list[Executable]] = (
+        self._ready: weakref.WeakKeyDictionary[CompiledRunnable, _Ready] = (
             weakref.WeakKeyDictionary()
         )
+        # What ran last, so as not to look it up; replaced as one.
+        self._last: tuple[Callable[[], CompiledRunnable | None], Callable[[], _Ready | None]]
+        self._last = (lambda: None, lambda: None)
 
     def _homes(self, compiled: CompiledRunnable) -> Sequence[str]:
         # Tasks may use each other's blobs: one run at a time.
@@ -84,7 +92,7 @@ class LocalSession(Session):
     def _enter(self, turn: Turn) -> None:
         # A run is not kept waiting for itself. What it begins beside it waits for its end.
         if turn.begin is not None or _running.get() is not self:
-            super()._enter(turn)
+            self._lines.enter(turn)
 
     def _known(self, nodes: Sequence[str | Node]) -> Sequence[str]:
         for name in super()._known(nodes):
@@ -132,35 +140,28 @@ class LocalSession(Session):
     def _run(
         self, compiled: CompiledRunnable, timeout: float | None, turn: Turn
     ) -> dict[str, dict[str, Any]]:
-        programs = self._programs(compiled)
-        for node in compiled.nodes:
-            self._runs.setdefault(node, 0)
-        self._check_reads(programs)
-        ready = self._ready.get(compiled)
-        if ready is None:
-            self._note_first_run(compiled)
-            ready = self._ready[compiled] = [Executable(program) for program in programs]
+        last, its_ready = self._last
+        ready = its_ready()
+        if ready is None or last() is not compiled:
+            ready = self._made_ready(compiled)
+        together = bool(compiled.worlds)
+        for executable in ready:
+            program = executable.program
+            workspace = self._workspace(program.node)
+            if not program.reads.keys() <= workspace.own_names():
+                self._check_reads(self._programs(compiled))
+            together = together or workspace.has_worlds
         deadline = turn.monitor = Deadline(timeout)
         if turn.called_off:
             deadline.cancel()
-        failure = Failure()
-
-        def failed(error: BaseException) -> None:
-            failure.note(error)
-            deadline.cancel()
-
-        def job(executable: Executable) -> None:
-            workspace = self._workspace(executable.program.node)
-            executable.run(workspace, deadline, failed)
-            if workspace.has_worlds:
-                workspace.worlds.ended()
-
-        places, rooms = self._offer(compiled)
+        places, rooms = _NO_OFFER
+        if together:
+            places, rooms = self._offer(compiled)
         inside = _running.set(self)
         try:
-            with failure.raised():
-                run_all([partial(job, executable) for executable in ready], deadline.cancel)
-            deadline.check()
+            self._perform_all(ready, deadline)
+            if deadline.stop or timeout is not None:
+                deadline.check()
         except Cancelled:
             if self._open:
                 raise RunCancelledError("the run was called off") from None
@@ -171,6 +172,8 @@ class LocalSession(Session):
                 worlds.close(places)
         for node in compiled.nodes:
             self._runs[node] += 1
+        if not compiled.outputs:
+            return {}
         return {
             node: {
                 str(name): self._workspace(node).fetch_blob(name)
@@ -181,6 +184,47 @@ class LocalSession(Session):
             for node in compiled.nodes
         }
 
+    def _made_ready(self, compiled: CompiledRunnable) -> _Ready:
+        """What runs it; nothing of it before it is known that all blobs are there."""
+        ready = self._ready.get(compiled)
+        if ready is None:
+            programs = self._programs(compiled)
+            for node in compiled.nodes:
+                self._runs.setdefault(node, 0)
+            self._check_reads(programs)
+            self._note_first_run(compiled)
+            ready = self._ready[compiled] = _Ready(map(Executable, programs))
+        self._last = weakref.ref(compiled), weakref.ref(ready)
+        return ready
+
+    def _perform_all(self, ready: Sequence[Executable], deadline: Deadline) -> None:
+        """Run all programs at once."""
+        if len(ready) == 1:
+            self._perform_one(ready[0], deadline)
+            return
+        failure = Failure()
+
+        def failed(error: BaseException) -> None:
+            failure.note(error)
+            deadline.cancel()
+
+        with failure.raised():
+            run_all(
+                [partial(self._perform_one, each, deadline, failed) for each in ready],
+                deadline.cancel,
+            )
+
+    def _perform_one(
+        self,
+        executable: Executable,
+        deadline: Deadline,
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        workspace = self._workspace(executable.program.node)
+        executable.run(workspace, deadline, failed)
+        if workspace.has_worlds:
+            workspace.worlds.ended()
+
     def _offer(self, compiled: CompiledRunnable) -> tuple[list[Venue], list[Worlds]]:
         """Begin a run for the nodes' common worlds: those that it creates, and where they are."""
         places = [
@@ -190,7 +234,7 @@ class LocalSession(Session):
                 world.lanes,
                 bytearray(block_size(len(world.members), world.lanes)),
                 threading.Condition(),
-                near=True,
+                {},
             )
             for world in compiled.worlds
         ]

@@ -28,6 +28,7 @@ from procession.train.layers import (
     measuring,
     normalization,
     pooling,
+    recurrent,
 )
 from procession.train.model import ModelHelper
 
@@ -39,9 +40,9 @@ _defaults: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar("_defaults",
 """Name of a helper -> the arguments that it is given where the caller gives none."""
 
 
-def get_current_scope() -> Mapping[str, Mapping[str, Any]]:
-    """Helper's name -> the arguments that the `arg_scope`s around give it."""
-    return _defaults.get()
+def get_current_scope() -> dict[str, dict[str, Any]]:
+    """Helper's name -> the arguments that the `arg_scope`s around give it; a copy."""
+    return {name: dict(arguments) for name, arguments in _defaults.get().items()}
 
 
 @contextmanager
@@ -162,6 +163,7 @@ arg_min = HELPERS.add(algebra.arg_min)
 transpose = HELPERS.add(algebra.transpose)
 concat = HELPERS.add(algebra.concat)
 depth_concat = HELPERS.add(algebra.depth_concat)
+lstm = HELPERS.add(recurrent.lstm)
 accuracy = HELPERS.add(measuring.accuracy)
 iter = HELPERS.add(measuring.iter)
 add_weight_decay = HELPERS.add(measuring.add_weight_decay)

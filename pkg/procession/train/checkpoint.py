@@ -37,7 +37,8 @@ def state_blobs(model: ModelHelper) -> list[str]:
 def save(path: str | os.PathLike[str], workspace: _Blobs, model: ModelHelper) -> None:
     """Write the state of a training to a file of NumPy's (".npz").
 
-    Whoever reads it, sees the old file or the new one, whole.
+    Whoever reads it, sees the old file or the new one, whole. Blobs are fetched one after the
+    other: nothing may run meanwhile that changes them, as a step of training in another thread.
 
     Args:
         path: The file.
@@ -69,7 +70,8 @@ def load(path: str | os.PathLike[str], workspace: _Blobs, model: ModelHelper) ->
         model: A model of the same parameters, with the same optimizer.
 
     Raises:
-        GraphError: The file has not all that the model needs; nothing is fed then.
+        GraphError: The file has not all that the model needs, or parameters of other shapes;
+            nothing is fed then.
         FileNotFoundError: There is no such file.
     """
     with np.load(path, allow_pickle=False) as stored:
@@ -77,5 +79,14 @@ def load(path: str | os.PathLike[str], workspace: _Blobs, model: ModelHelper) ->
         missing = [name for name in wanted if name not in stored]
         if missing:
             raise GraphError(f"{os.fspath(path)!r} is of another model: it has no {missing}")
-        for name, value in {name: stored[name] for name in wanted}.items():
-            workspace.feed_blob(name, value)
+        values = {name: stored[name] for name in wanted}
+    for param in model.GetAllParams(""):
+        info, found = model.get_param_info(param), values[str(param)].shape
+        shape = None if info is None or info.shape is None else tuple(info.shape)
+        if shape is not None and shape != found:
+            raise GraphError(
+                f"{os.fspath(path)!r} is of another model: {str(param)!r} has the shape {found} "
+                f"there, not {shape}"
+            )
+    for name, value in values.items():
+        workspace.feed_blob(name, value)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,8 @@ from procession import (
     infer_shapes_and_types,
 )
 from procession.core import EmptyNameScope
-from procession.train.gradient_reduction import World, reduce_gradients
+from procession.train.gradient_reduction import World, reduce_gradients, shares
+from procession.train.likeness import Additions
 from procession.train.model import ModelHelper
 from procession.train.replica import Replica, made_by
 
@@ -48,7 +51,8 @@ class DataParallel:
     step: TaskGroup
     """Some steps of training."""
     sync: TaskGroup
-    """Gives rank 0's state to all: for when that was loaded from a file."""
+    """Gives rank 0's state to all: for when that was loaded from a file, or a run was broken off.
+    The common world is made anew."""
     metrics: Mapping[str, tuple[TaskOutput, ...]]
     """Metric -> its mean over the steps of the latest run, by rank."""
     stopped: TaskOutput | None
@@ -77,7 +81,7 @@ def data_parallel(
     name: str = "data_parallel",
     read: Callable[[ModelHelper, int, int], Any] | None = None,
     steps: int = 1,
-    metrics: Iterable[str | BlobReference] = (),
+    metrics: str | BlobReference | Iterable[str | BlobReference] = (),
     stop: str | BlobReference | None = None,
     bucket_bytes: int = BUCKET_BYTES,
     arg_scope: Mapping[str, Any] | None = None,
@@ -106,45 +110,55 @@ def data_parallel(
             and how many shards there are. What it keeps from step to step is the node's own. Left
             out, batches are fed.
         steps: How many steps a run of `step` takes.
-        metrics: Blobs of one number each that the models make in a step.
+        metrics: Blobs of one number each that the models make in a step, or one of them.
         stop: A blob of one element of the models: once it is true on any node, the run ends on all
             of them behind that step. The next run begins as ever.
         bucket_bytes: How many bytes of gradients are reduced at once; a larger one goes alone.
         arg_scope: Of the models; see `ModelHelper`.
-        timeout_sec: How long a node waits for the others in a step.
+        timeout_sec: How many seconds a node waits for the others in a step.
 
     Raises:
         GraphError: No nodes, or one of them twice; a model without a loss, or with gradients
-            already, or with other parameters than that of the first node; a metric, or a `stop`,
-            that the model does not make; less than one step in a run, or one byte in a bucket.
+            already, or with other parameters or operators than that of the first node; a metric,
+            or a `stop`, that the model does not make; less than one step in a run, or one byte in
+            a bucket; a `timeout_sec` that is no time.
     """
     places = _places(nodes)
     if steps < 1:
         raise GraphError(f"a run of data_parallel takes at least one step, not {steps}")
     if bucket_bytes < 1:
         raise GraphError(f"a bucket has room for at least one byte, not {bucket_bytes}")
+    if not isinstance(timeout_sec, Real) or not isfinite(timeout_sec) or timeout_sec <= 0:
+        raise GraphError(f"timeout_sec is a number of seconds above 0, not {timeout_sec!r}")
+    wanted = [metrics] if isinstance(metrics, (str, BlobReference)) else metrics
     shapes: Mapping[str, Any] = {}
     types: Mapping[str, int] = {}
     members: list[Replica] = []
+    first: Additions | None = None
     for rank, node in enumerate(places):
         with node:
             model = ModelHelper(name, arg_scope=dict(arg_scope or {}))
             own = _read(read, model, rank, len(places))
             skip = len(model.net.message.op)
+            base = members[0].base if members else model.net.Name()
+            world = World(f"{base}/world_{rank}", len(places), rank)
+            additions = Additions(model, str(node), world)
             losses = _losses(build(model), model, node)
             if members:
                 _compare(members[0].model, model, places[0], node)
             else:
                 shapes, types = infer_shapes_and_types(model.param_init_net)
-            model.AddGradientOperators(losses, skip)
-            base = members[0].base if members else model.net.Name()
-            world = World(f"{base}/world_{rank}", len(places), rank)
+            additions.mix_seeds()
+            model.AddGradientOperators(shares(model, world, losses), skip)
             with EmptyNameScope():
                 reduce_gradients(model, world, bucket_bytes, shapes, types)
             optimize(model)
-            members.append(Replica(model, node, base, world, own, types, timeout_sec))
+            if first is not None:
+                first.compare(additions)
+            first = first or additions
+            members.append(Replica(model, places, base, world, own, types, timeout_sec))
     with EmptyNameScope():
-        return _groups(members, steps, [str(each) for each in metrics], stop)
+        return _groups(members, steps, [*dict.fromkeys(map(str, wanted))], stop)
 
 
 def _groups(

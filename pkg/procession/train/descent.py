@@ -52,13 +52,15 @@ class SgdOptimizer(Optimizer):
             return
         if self.base_learning_rate < 0:
             raise GraphError(f"a learning rate cannot be below 0: {self.base_learning_rate}")
+        if self.momentum < 0:
+            raise GraphError(f"a momentum cannot be below 0: {self.momentum}")
         # What takes momentum takes the rate as it is; sums take what is to be added.
         sign = -1 if self.momentum else 1
         rate, _ = self._learning_rate(net, param_init_net, param_info, self.lars, sign)
         one = self._one(param_init_net)
         self._aux_params.shared.append(one)
         param, grad = param_info.blob, param_info.grad
-        if self.momentum <= 0:
+        if self.momentum == 0:
             if (slices := self._slices(net, grad)) is None:
                 net.WeightedSum([param, one, grad, rate], param)
             else:

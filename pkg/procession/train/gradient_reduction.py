@@ -1,5 +1,8 @@
 """How the gradients of a model become their mean over the nodes.
 
+The mean is a sum of gradients that are smaller from the start: the way back begins with one by the
+number of nodes in place of one (`shares`). So no gradient is gone through again to divide it.
+
 A gradient is final behind the last operator that writes it. In the order in which they become so,
 gradients fill buckets; a bucket is closed before the one that would make it too large, and reduced
 right where its last gradient is final, before the way back goes on. So all nodes reduce the same at
@@ -8,8 +11,7 @@ node that computes, another thread costs more than it saves.
 
 Dense gradients are reduced where they lie, unless they are read later on the way back: the gradient
 of a sum is that of its terms. Sparse ones are put one behind the other instead, rank by rank, as
-those of the joined batch would be, and divided by the number of nodes. They need not be of one
-length: they are padded on the way.
+those of the joined batch would be. They need not be of one length.
 """
 
 from __future__ import annotations
@@ -19,10 +21,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from procession import BlobReference, Net
-from procession.core import CreateOperator, DataType, GradientSlice
+from procession import BlobReference
+from procession.core import CreateOperator, DataType, EmptyNameScope, GradientSlice
 from procession.train.model import ModelHelper
 
 FLOATS = {int(DataType.FLOAT): 4, int(DataType.FLOAT16): 2, int(DataType.DOUBLE): 8}
@@ -40,10 +40,10 @@ class World:
 
 @dataclass(frozen=True)
 class _Insertion:
-    """Operators, and before which of the present ones they go."""
+    """An operator, and before which of the present ones it goes."""
 
     at: int
-    operators: Sequence[Any]
+    operator: Any
 
 
 class _Walk:
@@ -65,6 +65,23 @@ class _Walk:
     def is_read_later(self, blob: str) -> bool:
         """Whether a blob is read after it is final."""
         return self._read.get(blob, 0) > self.final.get(blob, 0)
+
+
+def shares(model: ModelHelper, world: World, losses: Sequence[Any]) -> Any:
+    """What to call `AddGradientOperators` of the model with, so that gradients add up to the mean.
+
+    Args:
+        model: The model, without gradients.
+        world: The node's seat.
+        losses: What is differentiated.
+    """
+    if world.size == 1:
+        return losses
+    found = {}
+    for loss in map(str, losses):
+        with EmptyNameScope():
+            found[loss] = model.net.ConstantFill(loss, f"{loss}_share", value=1 / world.size)
+    return found
 
 
 def reduce_gradients(
@@ -100,23 +117,22 @@ def reduce_gradients(
     insertions = [
         _Insertion(
             walk.place(*bucket),
-            [_call("Allreduce", world, bucket, [reduced[name] for name in bucket], op="mean")],
+            _call("Allreduce", world, bucket, [reduced[name] for name in bucket]),
         )
         for bucket in buckets
     ]
     for slices in sparse:
         reduced[slices] = GradientSlice(f"{slices[1]}_indices_of_all", f"{slices[1]}_of_all")
-        operators = _gathering(world, slices, reduced[slices])
-        insertions.append(_Insertion(walk.place(*slices), operators))
+        operator = _call("AllgatherRows", world, slices, list(reduced[slices]))
+        insertions.append(_Insertion(walk.place(*slices), operator))
     # From the end on, so that the numbers hold.
     for insertion in sorted(insertions, key=lambda each: each.at)[::-1]:
-        for number, operator in enumerate(insertion.operators):
-            model.net.insert_op_at_idx(operator, insertion.at + number)
+        model.net.insert_op_at_idx(insertion.operator, insertion.at)
     _tell(model, reduced)
 
 
-def _call(type: str, world: World, ins: Sequence[str], outs: Sequence[str], **options: Any) -> Any:
-    return CreateOperator(type, [world.blob, *ins], list(outs), **options)
+def _call(type: str, world: World, ins: Sequence[str], outs: Sequence[str]) -> Any:
+    return CreateOperator(type, [world.blob, *ins], list(outs))
 
 
 def _buckets(
@@ -143,49 +159,6 @@ def _buckets(
         bucket.append(name)
         filling[kind] = bucket, filled + length
     return [*closed, *(bucket for bucket, _ in filling.values())]
-
-
-def _gathering(world: World, slices: tuple[str, str], whole: GradientSlice) -> list[Any]:
-    """The operators that put the nodes' slices one behind the other."""
-    indices, values = slices
-    count, counts = f"{values}_count", f"{values}_counts"
-    even = [f"{values}_even_indices", f"{values}_even"]
-    packed = [f"{name}_of_all" for name in even]
-    return [
-        CreateOperator("Shape", [indices], [count], axes=[0]),
-        _call("Allgather", world, [count], [counts]),
-        _python(_pad, [counts, indices, values], even),
-        _call("Allgather", world, [even[0]], [packed[0]]),
-        _call("Allgather", world, [even[1]], [packed[1]]),
-        _python(_joined, [counts, values, *packed], list(whole)),
-    ]
-
-
-def _python(function: Any, ins: Sequence[str], outs: Sequence[str]) -> Any:
-    net = Net(function.__name__)
-    net.Python(function)(list(ins), list(outs))
-    return net.message.op[0]
-
-
-def _pad(inputs: Any, outputs: Any) -> None:
-    """Make a node's slices as many as those of the node that has the most."""
-    counts, *parts = (tensor.data for tensor in inputs)
-    longest = int(counts.max())
-    for part, output in zip(parts, outputs, strict=True):
-        padded = np.zeros((longest, *part.shape[1:]), part.dtype)
-        padded[: len(part)] = part
-        output.feed(padded)
-
-
-def _joined(inputs: Any, outputs: Any) -> None:
-    """What all nodes have, without padding; values are divided by the number of nodes."""
-    counts, values, *packed = (tensor.data for tensor in inputs)
-    longest = int(counts.max())
-    filled = np.arange(longest) < counts[:, None]
-    indices = packed[0].reshape(len(counts), longest)
-    rows = packed[1].reshape(len(counts), longest, *values.shape[1:])
-    outputs[0].feed(indices[filled])
-    outputs[1].feed(rows[filled] / values.dtype.type(len(counts)))
 
 
 def _tell(model: ModelHelper, reduced: Mapping[Any, Any]) -> None:

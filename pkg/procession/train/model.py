@@ -28,7 +28,8 @@ class ModelHelper:
         name: What `net` is called; the other one is called `name_init`.
         init_params: Whether `param_init_net` fills the parameters. If not, they are expected to be
             in the workspace.
-        allow_not_known_ops: Whether operators may be added as methods.
+        allow_not_known_ops: Whether operators other than `known_operators` may be added as
+            methods.
         skip_sparse_optim: Leave parameters with sparse gradients out of
             `GetOptimizationParamInfo`, so that no optimizer updates them.
         param_model: A model to share `param_init_net` and all parameters with, e.g. one that
@@ -41,6 +42,8 @@ class ModelHelper:
     net_type: ClassVar[type[Net]] = Net
     """Of which class its nets are."""
     default_arg_scope: ClassVar[Mapping[str, Any]] = {"order": "NCHW"}
+    known_operators: ClassVar[frozenset[str]] = frozenset()
+    """Operators that are methods of all models."""
 
     def __init__(
         self,
@@ -213,15 +216,18 @@ class ModelHelper:
     # Gradients.
 
     def AddGradientOperators(
-        self, ys: Any, skip: int = 0, wanted: Iterable[str | BlobReference] | None = None
+        self,
+        ys: Any,
+        skip: int = 0,
+        wanted: str | BlobReference | Iterable[str | BlobReference] | None = None,
     ) -> Any:
         """`Net.AddGradientOperators` of `net`, once; parameters learn what their gradients are.
 
         Args:
             ys: The blobs to differentiate, such as the loss.
             skip: How many operators at the beginning to leave alone.
-            wanted: The blobs whose gradients are wanted; left out, all parameters that the blobs
-                are made of. That saves the gradient of the data.
+            wanted: The blobs whose gradients are wanted, or one; left out, all parameters that the
+                blobs are made of. That saves the gradient of the data.
 
         Raises:
             GradientError: It has been called before; or see `Net.AddGradientOperators`.
@@ -241,7 +247,7 @@ class ModelHelper:
             info.grad = gradient
         return self.grad_map
 
-    def _gradients(self, ys: Any, skip: int, wanted: Iterable[Any] | None) -> Any:
+    def _gradients(self, ys: Any, skip: int, wanted: Any) -> Any:
         add = self.net.AddGradientOperators
         if wanted is not None:
             return add(ys, skip, wanted=wanted)
@@ -324,9 +330,9 @@ class ModelHelper:
     def __getattr__(self, operator: str) -> Any:
         if operator.startswith("_") or "net" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no {operator!r}")
-        if not self.allow_not_known_ops:
+        if not self.allow_not_known_ops and operator not in self.known_operators:
             raise AttributeError(
-                f"model {self.name!r} has no {operator!r}, and was told to take no operators "
+                f"model {self.name!r} was told to take no operators like {operator!r} "
                 "(allow_not_known_ops): add it to its net"
             )
         if not IsOperator(operator):

@@ -254,14 +254,16 @@ class Optimizer:
         dtype: DataType = DataType.FLOAT,
     ) -> Any:
         """A blob with a number for each row of a parameter, all 0."""
-        kind = {} if dtype == DataType.FLOAT else {"dtype": int(dtype)}
+        kind: dict[str, Any] = {"value": 0 if dtype == DataType.INT64 else 0.0}
+        if dtype != DataType.FLOAT:
+            kind["dtype"] = int(dtype)
         shape = self._shape(param_init_net, param_info)
         if shape is not None:
             return self._kept(param_init_net, param_info, suffix, shape=shape[:1], **kind)
         whole = param_init_net.Shape(param_info.blob, f"{param_info.blob}_shape")
         rows = param_init_net.Slice([whole], f"{whole}_numrows", starts=[0], ends=[1])
         kept = param_init_net.ConstantFill(
-            rows, f"{param_info.blob}{suffix}", input_as_shape=1, value=0.0, **kind
+            rows, f"{param_info.blob}{suffix}", input_as_shape=1, **kind
         )
         self._aux_params.local.append(kept)
         return kept

@@ -26,7 +26,8 @@ def predictor_net(
         disabled_inputs: Blobs that must not be needed, such as labels.
 
     Returns:
-        A net. Its external inputs are the inputs, and the parameters that are needed.
+        A net. Its external inputs are the inputs, and the parameters that are needed; its
+        external outputs are the outputs.
 
     Raises:
         BlobNotFoundError: The net does not make an output.
@@ -54,11 +55,15 @@ def predictor_net(
             raise BlobNotFoundError(f"net {net.Name()!r} does not make {blob!r}")
     if needed & disabled:
         raise GraphError(f"{outputs} cannot be predicted without {sorted(needed & disabled)}")
+    names = {str(old): str(new) for old, new in (renames or {}).items()}
     found = net.Clone(
         f"{net.Name()}_predict",
-        blob_remap={str(old): str(new) for old, new in (renames or {}).items()},
+        blob_remap=names,
         op_id_mask=sorted(chosen),
         keep_schema=False,
         update_external_list=True,
     )
+    handed_out = found.Proto().external_output
+    del handed_out[:]
+    handed_out.extend(dict.fromkeys(names.get(blob, blob) for blob in outputs))
     return found

@@ -2,11 +2,16 @@
 
 Every replica makes the same calls of the common world in the same order. What they have in common
 is what `state_blobs` tells, but for what the input keeps.
+
+A run that is broken off between two calls of the world leaves that as it was, but one node may have
+made a step that another has not, or half of it. So each node has a blob that says whether something
+is under way there, which only the end of it clears, and a run begins with a call in which all tell
+each other that, and how many steps they have made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from procession import GraphError, Net, Node, Task, execution_step
@@ -14,6 +19,7 @@ from procession.core import DataType
 from procession.train.checkpoint import state_blobs
 from procession.train.gradient_reduction import FLOATS, World
 from procession.train.model import ModelHelper
+from procession.train.optimizer import OPTIMIZER_ITERATION_NAME
 
 
 def made_by(net: Net) -> set[str]:
@@ -26,7 +32,7 @@ class Replica:
 
     Args:
         model: The model, with gradients that are reduced, and its optimizer.
-        node: The node.
+        nodes: The nodes, by rank.
         base: What blobs and tasks of all replicas begin with.
         world: The node's seat in the common world.
         own: Blobs that are this replica's alone.
@@ -37,7 +43,7 @@ class Replica:
     def __init__(
         self,
         model: ModelHelper,
-        node: Node,
+        nodes: Sequence[Node],
         base: str,
         world: World,
         own: frozenset[str],
@@ -45,12 +51,14 @@ class Replica:
         timeout_sec: float,
     ) -> None:
         self.model = model
-        self.node = node
+        self.node = nodes[world.rank]
         self.base = base
         self._world = world
         self._own = own
         self._types = types
         self._timeout = timeout_sec
+        self._nodes = tuple(map(str, nodes))
+        self._under_way = f"{base}/under_way"
 
     def begin(self) -> Task:
         """Join the world, and fill the parameters, alike on all nodes."""
@@ -60,13 +68,16 @@ class Replica:
         return Task(name=f"{self.base}/init", step=execution_step(f"{self.base}/init", nets))
 
     def sync(self) -> Task:
-        """Take over the state of rank 0."""
+        """Take over the state of rank 0, in a world that is made anew: the old one may be lost."""
         nets = [self._broadcast()]
+        if self._world.size > 1:
+            nets = [self._join(), *nets]
         return Task(name=f"{self.base}/sync", step=execution_step(f"{self.base}/sync", nets))
 
     def _join(self) -> Net:
         world, net = self._world, Net(f"{self.base}/join")
         mine = f"{self.base}/rank"
+        self._mark(net, True)
         net.CreateCommonWorld(
             [],
             world.blob,
@@ -87,7 +98,25 @@ class Replica:
             for blob in state_blobs(self.model):
                 if blob not in self._own:
                     net.Broadcast([self._world.blob, blob], blob)
+            self._mark(net, False)
         return net
+
+    def _mark(self, net: Net, under_way: bool) -> None:
+        """Have the node know whether something is under way that all have to end together."""
+        net.ConstantFill(
+            [], self._under_way, shape=[1], value=int(under_way), dtype=int(DataType.INT64)
+        )
+
+    def _see_that_all_are_alike(self, net: Net) -> None:
+        told, own = f"{self.base}/told", self.model.param_init_net.message.op
+        counters = [
+            operator.output[0]
+            for operator in own
+            if operator.arguments.get("dtype") == int(DataType.INT64)
+            and operator.output[0].rpartition("/")[2] == OPTIMIZER_ITERATION_NAME
+        ]
+        net.Allgather([self._world.blob, self._under_way, *counters], told)
+        net.Python((_alike, (self.base, self._nodes), {}))([told], [])
 
     def run(self, steps: int, metrics: list[str], stop: str | None) -> Task:
         """Some steps; the task hands back the metrics, and whether it was stopped."""
@@ -96,6 +125,9 @@ class Replica:
             if blob not in made:
                 raise GraphError(f"the model on node {str(self.node)!r} does not make {blob!r}")
         begin, end = Net(f"{self.base}/begin"), Net(f"{self.base}/end")
+        if self._world.size > 1:
+            self._see_that_all_are_alike(begin)
+            self._mark(begin, True)
         outputs, taken = list(metrics), f"{self.base}/steps"
         if steps > 1:
             outputs = [f"{self.base}/{metric}" for metric in metrics]
@@ -117,7 +149,11 @@ class Replica:
                 end.Div([total, taken], total)
             loop = execution_step(f"{self.base}/steps", net, should_stop_blob=over)
             outputs.append(agreed)
+        if metrics:
+            end.Python((_numbers, (str(self.node), metrics), {}))(outputs[: len(metrics)], [])
         self._average(end)
+        if self._world.size > 1:
+            self._mark(end, False)
         parts = [execution_step(begin.Name(), begin), loop, execution_step(end.Name(), end)]
         whole = execution_step(f"{self.base}/step", parts)
         return Task(name=f"{self.base}/step", step=whole, outputs=outputs)
@@ -133,11 +169,17 @@ class Replica:
 
     def _average(self, net: Net) -> None:
         """Average what models compute on the way: that is linear in what the batches had."""
+        if self._world.size == 1:
+            return
         changed = made_by(self.model.net)
+        by_type: dict[Any, list[str]] = {}
         for param in map(str, self.model.GetComputedParams("")):
-            is_float = self._types.get(param, int(DataType.FLOAT)) in FLOATS
-            if self._world.size > 1 and param in changed and is_float:
-                net.Allreduce([self._world.blob, param], param, op="mean")
+            kind = self._types.get(param)
+            if param in changed and (kind is None or kind in FLOATS):
+                # What is reduced at once is of one type.
+                by_type.setdefault(param if kind is None else kind, []).append(param)
+        for params in by_type.values():
+            net.Allreduce([self._world.blob, *params], params, op="mean")
 
 
 def _apart(rank: int, name: str) -> Callable[[Any, Any], None]:
@@ -149,5 +191,43 @@ def _apart(rank: int, name: str) -> Callable[[Any, Any], None]:
                 f"the nodes of {name!r} share one workspace, and would overwrite each other's "
                 f"parameters: run it in a ProcessSession, or in a LocalSession(isolate=True)"
             )
+
+    return look
+
+
+def _alike(name: str, nodes: tuple[str, ...]) -> Callable[[Any, Any], None]:
+    """A function that looks at what all nodes tell, those of rank 0 first."""
+
+    def look(inputs: Any, outputs: Any) -> None:
+        told = inputs[0].data.tolist()
+        each = len(told) // len(nodes)
+        if told[0] == 0 and told == told[:each] * len(nodes):
+            return
+        lines = []
+        for rank, node in enumerate(nodes):
+            under_way, *counts = told[rank * each : (rank + 1) * each]
+            step = f"step {counts[0]}" if counts else "a step"
+            broken_off = ", broken off in the middle" if under_way else ""
+            lines.append(f"\n  node {node!r}: at {step}{broken_off}")
+        raise GraphError(
+            f"the nodes of {name!r} have not the same state: a run was broken off, or one of them "
+            f"was given another state alone:{''.join(lines)}\n"
+            f"Run `sync` of it: all go on from the state of {nodes[0]!r}, as it is. Or run `init`, "
+            f"load a checkpoint on {nodes[0]!r}, and run `sync`"
+        )
+
+    return look
+
+
+def _numbers(node: str, metrics: list[str]) -> Callable[[Any, Any], None]:
+    """A function that looks whether metrics are one number each."""
+
+    def look(inputs: Any, outputs: Any) -> None:
+        for metric, tensor in zip(metrics, inputs, strict=True):
+            if tensor.data.size != 1:
+                raise GraphError(
+                    f"a metric is one number: {metric!r} on node {node!r} has the shape "
+                    f"{tensor.data.shape}. Have the model make its mean (ReduceMean), say"
+                )
 
     return look

@@ -56,6 +56,15 @@ def cases():
         ("large blocks", (1, 2, 4, 7), {"block_size": 3, "pad": 1}),
     ]:
         yield from both(id, "SpaceToBatch", [floats(*shape)], arguments, name="BatchToSpace")
+    for order, shape in (("NCHW", (2, 2, 5, 4)), ("NHWC", (2, 5, 4, 2))):
+        for id, arguments in [
+            ("plain", {"kernel_h": 3, "kernel_w": 2}),
+            ("strided", {"kernel": 2, "stride_h": 2, "stride_w": 3, "pad": 1}),
+            ("dilated", {"kernel": 2, "dilation": 2, "stride": 2, "pad": 1}),
+        ]:
+            arguments = dict(arguments, order=order)
+            given = [floats(*shape)]
+            yield from both(f"{order} {id}", "Im2Col", given, arguments, True, name="Col2Im")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from procession.caffe2.python import core
 from procession.caffe2.python.modeling.parameter_sharing import parameter_sharing_context
 from procession.caffe2.python.optimizer_context import DEFAULT_OPTIM, OptimizerContext
 from procession.caffe2.python.regularizer_context import RegularizerContext
+from procession.errors import GraphError
 from procession.train import model, predictor
 from procession.train.parameter import ParameterInfo
 
@@ -21,6 +22,15 @@ __all__ = [
     "parameter_sharing_context",
 ]
 
+_KNOWN = """
+Accuracy Adadelta Adagrad Adam Add AveragedLoss Cast Checkpoint ConstantFill Copy CopyCPUToGPU
+CopyGPUToCPU DequeueBlobs EnsureCPUOutput ExpandDims Flatten FlattenToVec LabelCrossEntropy
+LearningRate MakeTwoClass MatMul NCCLAllreduce NHWC2NCHW PRelu PackSegments Print ReduceFrontSum
+Scale ScatterWeightedSum Sigmoid Snapshot Softmax SoftmaxWithLoss SortedSegmentSum SparseAdadelta
+SparseAdagrad SquaredL2Distance Squeeze StopGradient Summarize Tanh Transpose UnpackSegments
+WeightedSum YellowFin
+"""
+
 
 class ModelHelper(model.ModelHelper):
     """See `procession.train.ModelHelper`. Its nets take what Caffe2's do."""
@@ -32,8 +42,29 @@ class ModelHelper(model.ModelHelper):
         "cudnn_exhaustive_search": False,
     }
 
+    known_operators: ClassVar[frozenset[str]] = frozenset(_KNOWN.split())
+
+    # What `data_parallel_model` says of a model that it has filled with replicas.
+    _replicas: Any
+    _devices: list[int]
+    _device_type: int
+    _device_prefix: str
+    _device_grouped_blobs: dict[str, dict[int, Any]]
+    _optimizer: Any
+
     def _gradients(self, ys: Any, skip: int, wanted: Iterable[Any] | None) -> Any:
         return self.net.AddGradientOperators(ys, skip, wanted=wanted)
+
+    def GetDevices(self) -> list[int]:
+        """The numbers of the replicas in it; see `data_parallel_model`.
+
+        Raises:
+            GraphError: There are none.
+        """
+        devices: list[int] | None = vars(self).get("_devices")
+        if not devices:
+            raise GraphError(f"model {self.name!r} has no replicas: data_parallel_model adds them")
+        return devices
 
     def add_param_DEPRECATED(
         self, param: Any, key: Any = None, shape: Any = None, length: Any = None

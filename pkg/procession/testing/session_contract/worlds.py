@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,109 @@ class CommonWorlds(ContractBase):
         assert (before == 2).all()
         assert (session.workspace("n0").fetch_blob("x 0") == 4).all()
         assert (session.workspace("n1").fetch_blob("x 1") == 4).all()
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 4])
+    def test_large_tensors_are_reduced_where_they_lie(self, session: Session, size: int) -> None:
+        """An ordinary operator makes them, as one makes a gradient."""
+
+        def calls(net: Net, world: str, x: str, rank: int) -> None:
+            names = [f"{kind} {rank}" for kind in ("x", "few", "more")]
+            made = [str(net.Copy([name], f"{name} made")) for name in names]
+            # One in place, one that is small, one to elsewhere.
+            net.Allreduce([world, *made], [*made[:2], f"sum {rank}"])
+
+        shapes = ((300, 700), (3, 5), (150_001,))
+        generator = np.random.default_rng(1)
+        values = [[generator.random(shape, np.float32) for shape in shapes] for _ in range(size)]
+        self.begun(session, *[each[0] for each in values])
+        for rank, (_, few, more) in enumerate(values):
+            session.workspace(f"n{rank}").feed_blob(f"few {rank}", few)
+            session.workspace(f"n{rank}").feed_blob(f"more {rank}", more)
+        expected = [reduce(np.add, column) for column in zip(*values, strict=True)]
+        group = session.compile(members(size, calls))
+        held = []
+        # The first call of many goes another way, and has the same result.
+        for _ in range(4):
+            session.run(group)
+            for rank in range(size):
+                workspace = session.workspace(f"n{rank}")
+                got = [
+                    workspace.fetch_blob(name)
+                    for name in (f"x {rank} made", f"few {rank} made", f"sum {rank}")
+                ]
+                for array, right in zip(got, expected, strict=True):
+                    np.testing.assert_array_equal(array, right)
+                held.append(got)
+        # What was fetched has stayed as it was, so the results have moved.
+        for got in held:
+            np.testing.assert_array_equal(got[2], expected[2])
+        held.clear()
+        got = []
+        before = self.direct(session, size)
+        for _ in range(4):
+            session.run(group)
+        after = self.direct(session, size)
+        assert all(now - was >= 3 for now, was in zip(after, before, strict=True))
+
+    def direct(self, session: Session, size: int) -> list[int]:
+        """How many calls each member has made without copying large tensors to the others."""
+
+        def count(net: Net, world: str, x: str, rank: int) -> None:
+            net.Python(_count_direct)([world], [f"direct {rank}"])
+
+        session.run(members(size, count))
+        return [
+            int(session.workspace(f"n{rank}").fetch_blob(f"direct {rank}")) for rank in range(size)
+        ]
+
+    @pytest.mark.parametrize("size", [2, 3])
+    def test_all_calls_of_large_tensors(self, session: Session, size: int) -> None:
+        def calls(net: Net, world: str, x: str, rank: int) -> None:
+            for op in ("mean", "max", "min", "prod"):
+                net.Allreduce([world, x], f"{op} {rank}", op=op)
+            net.Reduce([world, x], f"reduced {rank}", root=1)
+            net.Allgather([world, x], f"all {rank}")
+            net.ReduceScatter([world, x], f"part {rank}")
+            net.Broadcast([world, f"copy {rank}"], f"copy {rank}", root=1)
+
+        generator = np.random.default_rng(1)
+        values = [generator.random((30, 6000)) for _ in range(size)]
+        self.begun(session, *values)
+        for rank, value in enumerate(values):
+            session.workspace(f"n{rank}").feed_blob(f"copy {rank}", value)
+        total = reduce(np.add, values)
+        expected = {
+            "mean": [total / size] * size,
+            "max": [reduce(np.maximum, values)] * size,
+            "min": [reduce(np.minimum, values)] * size,
+            "prod": [reduce(np.multiply, values)] * size,
+            "all": [np.concatenate([value.reshape(-1) for value in values])] * size,
+            "part": np.split(total, size),
+            "copy": [values[1]] * size,
+        }
+        session.run(members(size, calls, turns=3))
+        for rank in range(size):
+            workspace = session.workspace(f"n{rank}")
+            for name, right in expected.items():
+                got = workspace.fetch_blob(f"{name} {rank}")
+                np.testing.assert_array_equal(got, right[rank])
+            assert workspace.has_blob(f"reduced {rank}") or rank != 1
+        got = session.workspace("n1").fetch_blob("reduced 1")
+        np.testing.assert_array_equal(got, total)
+        assert min(self.direct(session, size)) >= 14
+
+    def test_more_members_than_cores(self, session: Session, size: int = 8) -> None:
+        def calls(net: Net, world: str, x: str, rank: int) -> None:
+            net.Allreduce([world, x], f"sum {rank}")
+            net.Allreduce([world, f"sum {rank}"], f"top {rank}", op="max")
+            barrier(net, world, x, rank)
+
+        values = [np.arange(5, dtype=np.int32) + rank for rank in range(size)]
+        self.begun(session, *values)
+        session.run(members(size, calls, turns=3))
+        for rank in range(size):
+            got = session.workspace(f"n{rank}").fetch_blob(f"top {rank}")
+            np.testing.assert_array_equal(got, sum(values))
 
     def test_a_loop_of_calls(self, session: Session) -> None:
         def calls(net: Net, world: str, x: str, rank: int) -> None:
@@ -284,6 +388,10 @@ class CommonWorlds(ContractBase):
             session.compile(group)
         for part in ("'all'", "'n0'", "CreateCommonWorld", "'creating"):
             assert part in caught.value.message
+
+
+def _count_direct(inputs: Any, outputs: Any) -> None:
+    outputs[0].feed(np.int64(inputs[0].data.direct))
 
 
 def _waits(inputs: Any, outputs: Any) -> None:

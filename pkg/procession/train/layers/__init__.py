@@ -9,6 +9,7 @@ In `procession.train.brew` they have their names, and heed the arguments of the 
     pooling.py        the largest, or the mean, of what a window sees
     normalization.py  of batches, channels, instances, groups, layers; softmax; dropout
     activation.py     ReLU and others
+    recurrent.py      long short-term memory
     algebra.py        sums, differences, joining, transposing
     measuring.py      accuracy, a counter, weight decay
 """
