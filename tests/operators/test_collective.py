@@ -170,7 +170,7 @@ class TestRefusals:
             (lambda net: net.Allreduce(["world", "x"], "x", op="median"), "'median'"),
             (lambda net: net.Allreduce(["x", "x"], "x"), "takes a World, as CreateCommonWorld"),
             (lambda net: net.Allreduce(["world", "object"], "x"), "only tensors"),
-            (lambda net: net.Allreduce(["world", "whole"], "whole", op="mean"), "no mean of int64"),
+            (lambda net: net.Broadcast(["world", "texts"], "texts"), "tensors of objects"),
             (lambda net: net.Allreduce(["world", "true"], "true"), "no sum of bool"),
             (lambda net: net.Allreduce(["world", "x", "whole"], ["x", "y"]), "one type"),
             (lambda net: net.Allreduce(["world", "x", "x"], ["x"]), "as many outputs"),
@@ -189,6 +189,7 @@ class TestRefusals:
         for name, value in (
             ("object", {"an": "object"}),
             ("whole", np.array([1])),
+            ("texts", np.array([b"a", b"bc"], object)),
             ("true", np.array([True])),
             ("three", np.zeros(3)),
         ):

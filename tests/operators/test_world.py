@@ -29,6 +29,11 @@ BIG = PART // 4 * 2 + 1000
 
 def expected(op: str, values: list[Any]) -> Any:
     """What NumPy makes of it, in the order of the ranks."""
+    dtype = values[0].dtype
+    if op == "mean" and dtype.kind in "iu":
+        return (sum(value.astype(object) for value in values) // len(values)).astype(dtype)
+    if op == "mean" and dtype == np.float16:
+        return np.asarray(np.mean(values, axis=0, dtype=np.float32)).astype(dtype)
     result = reduce(UFUNCS[op], values)
     return result / result.dtype.type(len(values)) if op == "mean" else result
 
@@ -54,8 +59,6 @@ class TestResults:
     def test_allreduce_is_what_numpy_makes_in_the_order_of_ranks(
         self, size: int, shapes: list[tuple[int, ...]], dtype: str, op: str, bell: bool
     ) -> None:
-        if op == "mean" and np.dtype(dtype).kind not in "fc":
-            op = "sum"
         # A bucket of several tensors; each member sees those of all.
         shapes = [shape if np.prod(shape) < 1 << 20 else (1,) for shape in shapes]
         columns = [values_for(size, shape, dtype, seed) for seed, shape in enumerate(shapes)]
@@ -113,6 +116,22 @@ class TestResults:
             return out.tolist()
 
         assert fine(together(2, job)) == [[0, 0, 0, 0, 10, 1, 1, 1, 1, 11]] * 2
+
+    @pytest.mark.parametrize("size", [2, 3])
+    @pytest.mark.parametrize("length", [3, BIG])
+    @pytest.mark.parametrize(
+        ("dtype", "value"), [("float16", 60_000), ("int8", 100), ("int16", -30_000)]
+    )
+    def test_a_mean_of_which_the_sum_has_no_place(
+        self, size: int, length: int, dtype: str, value: int
+    ) -> None:
+        def job(world: World) -> Any:
+            x = np.full(length, value, dtype)
+            world.allreduce([x], [x], "mean", go_on)
+            return x
+
+        for got in fine(together(size, job)):
+            assert (got == np.array(value, dtype)).all()
 
     def test_every_time_the_same_bytes(self) -> None:
         values = values_for(3, (BIG,), "float32")
@@ -196,6 +215,34 @@ class TestMessages:
         assert (got.dtype, got.shape, sender, tag) == (value.dtype, value.shape, 0, 4)
         np.testing.assert_array_equal(got, value)
 
+    @pytest.mark.parametrize(
+        "value",
+        [
+            np.ones((1,) * 32, np.float32),
+            np.array([(1, 2.5)], [("a", "i4"), ("b", ">f4", (2,))]),
+            np.array(["2020"], "M8[Y]"),
+        ],
+    )
+    def test_a_message_of_another_kind(self, value: Any) -> None:
+        def job(world: World) -> Any:
+            if world.rank:
+                return world.receive(0, 0, go_on)[0]
+            return world.send(value, 1, 0, go_on)
+
+        got = fine(together(2, job))[1]
+        assert (got.dtype, got.shape) == (value.dtype, value.shape)
+        np.testing.assert_array_equal(got, value)
+
+    def test_too_many_fields(self) -> None:
+        def job(world: World) -> None:
+            if world.rank == 0:
+                fields = [(f"field {number}", "i4") for number in range(200)]
+                with pytest.raises(TypeError, match="too many fields"):
+                    world.send(np.zeros(1, fields), 1, 0, go_on)
+            world.barrier(go_on)
+
+        fine(together(2, job))
+
     def test_by_tag_and_from_anybody(self) -> None:
         def job(world: World) -> Any:
             if world.rank == 0:
@@ -252,8 +299,33 @@ class TestWhatIsWrong:
         for rank, error in enumerate(together(size, job)):
             assert isinstance(error, CollectiveError)
             assert error.rank == rank
-            assert "rank 0 (node 'n0'): Allreduce(float64(3), sum)" in error.message
-            assert "rank 1 (node 'n1'): Allreduce(float64(4), sum)" in error.message
+            assert "rank 0 (node 'n0'): Allreduce(sum, float64(3))" in error.message
+            assert "rank 1 (node 'n1'): Allreduce(sum, float64(4))" in error.message
+
+    @pytest.mark.parametrize("count", [24, 200])
+    def test_of_many_tensors_the_first_that_differs_is_told(self, count: int) -> None:
+        def job(world: World) -> None:
+            xs = [np.zeros((number % 90 + 10, 64), np.float32) for number in range(count)]
+            xs[-1] = xs[-1][world.rank :]
+            world.allreduce(xs, xs, "sum", go_on)
+
+        rows = (count - 1) % 90 + 10
+        errors = [str(error) for error in together(2, job)]
+        for mine, its in ((0, 1), (1, 0)):
+            assert f"Allreduce(sum, {count} tensors: float32(10, 64), " in errors[mine]
+            assert (
+                f"tensor {count - 1} is float32({rows - mine}, 64) on rank {mine}, "
+                f"and float32({rows - its}, 64) on rank {its}"
+            ) in errors[mine]
+
+    def test_of_many_tensors_the_op_is_told(self) -> None:
+        def job(world: World) -> None:
+            xs = [np.zeros((number + 1, 64), np.float32) for number in range(100)]
+            world.allreduce(xs, xs, "max" if world.rank else "sum", go_on)
+
+        for error in together(2, job):
+            assert "rank 0 (node 'n0'): Allreduce(sum, 100 tensors: float32(1, 64), " in str(error)
+            assert "rank 1 (node 'n1'): Allreduce(max, 100 tensors: float32(1, 64), " in str(error)
 
     @pytest.mark.parametrize("change", ["op", "root", "type", "dtype", "order"])
     def test_every_kind_of_difference(self, change: str) -> None:
@@ -440,7 +512,9 @@ class TestWhatIsWrong:
         thread = threading.Thread(target=wait)
         thread.start()
         assert inside.wait(20)
-        with pytest.raises(CollectiveError, match="CloneCommonWorld"):
+        with pytest.raises(
+            CollectiveError, match=r"a blob with a name of its own.*CloneCommonWorld"
+        ):
             world.barrier(go_on)
         leave.set()
         thread.join()
@@ -448,7 +522,9 @@ class TestWhatIsWrong:
     def test_a_seat_is_taken_once(self) -> None:
         place = venue(2)
         world = World(place, 0, 5, Clock(RUN))
-        with pytest.raises(CollectiveError, match="joined it before"):
+        with pytest.raises(
+            CollectiveError, match=r"joined it before in this run\. A world is created once"
+        ):
             World(place, 0, 5, Clock(RUN))
         gc.collect()
         assert not Seats(place.memory, 2, 1).deserted()

@@ -111,12 +111,14 @@ TAKEN = 24
 
 WORDS = 32
 """A line begins with so many words, of 8 bytes each."""
-LINE = 2048
-TEXT = (256, 512)
+LINE = 4096
+TEXT_SIZE = 960
+"""Bytes of a text, of which the first two are its length."""
+TEXT = (256, 1216)
 """Where the texts begin."""
-MAIL_TEXT = 768
-WHY_TEXT = 1024
-TEXT_SIZE = 256
+MAIL_TEXT = 2176
+WHY_TEXT = 3136
+TEXT_ROOM = TEXT_SIZE - 2
 
 TURNS = 3
 """How many areas a rank has, to be used in turn."""
@@ -181,14 +183,14 @@ class Lane:
     def text(self, rank: int, at: int) -> bytes:
         """A text; what is there may be anything, if its writer is not done with it."""
         start = rank * LINE + at
-        length = min(self.bytes[start], TEXT_SIZE - 1)
-        return bytes(self.bytes[start + 1 : start + 1 + length])
+        length = self.bytes[start] + (self.bytes[start + 1] << 8)
+        return bytes(self.bytes[start + 2 : start + 2 + min(length, TEXT_ROOM)])
 
     def put_text(self, rank: int, at: int, text: bytes) -> None:
         """Write a text, as much of it as there is room for."""
-        start, text = rank * LINE + at, text[: TEXT_SIZE - 1]
-        self.bytes[start] = len(text)
-        self.bytes[start + 1 : start + 1 + len(text)] = text
+        start, text = rank * LINE + at, text[:TEXT_ROOM]
+        self.bytes[start : start + 2] = len(text).to_bytes(2, "little")
+        self.bytes[start + 2 : start + 2 + len(text)] = text
 
 
 def _piece(whole: memoryview, control: int, index: int) -> memoryview:

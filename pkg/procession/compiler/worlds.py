@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from procession.errors import GraphError
-from procession.operators.collective import MAKERS, world_name
+from procession.operators.collective import MAKERS, seat_of, world_name
 from procession.runtime.program import NodeProgram, Operation
 
 _CREATE, _CLONE = MAKERS
@@ -70,12 +70,12 @@ def worlds_of(programs: Iterable[NodeProgram]) -> tuple[CommonWorld, ...]:
 def _seat(operation: Operation, node: str) -> tuple[str, _Seat]:
     arguments = operation.arguments
     name = world_name(str(arguments.get("name", "")), operation.outputs[0])
-    seat = _Seat(int(arguments["rank"]), int(arguments["size"]), node, operation)
-    if not 0 <= seat.rank < seat.size:
-        raise GraphError(
-            f"common world {name!r}: ranks are 0 to {seat.size - 1}, not {seat.rank}{seat}"
-        )
-    return name, seat
+    try:
+        size, rank = seat_of(arguments["size"], arguments["rank"])
+    except (ValueError, TypeError) as error:
+        where = _Seat(arguments["rank"], arguments["size"], node, operation)
+        raise GraphError(f"common world {name!r}: {error}{where}") from None
+    return name, _Seat(rank, size, node, operation)
 
 
 def _add(seats: dict[int, _Seat], name: str, seat: _Seat) -> None:

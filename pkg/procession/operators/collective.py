@@ -36,6 +36,22 @@ def world_name(name: str, output: str) -> str:
     return name or output
 
 
+def seat_of(size: Any, rank: Any) -> tuple[int, int]:
+    """The size of a world, and a rank in it, as CreateCommonWorld is given them.
+
+    Raises:
+        ValueError: They are no such numbers.
+    """
+    for name, value in (("size", size), ("rank", rank)):
+        if isinstance(value, str) or value != int(value):
+            raise ValueError(f"the {name} is a whole number, not {value!r}")
+    if size < 1:
+        raise ValueError(f"a world has at least one member: there is no size {size}")
+    if not 0 <= rank < size:
+        raise ValueError(f"in a world of {size}, ranks are 0 to {size - 1}, not {rank}")
+    return int(size), int(rank)
+
+
 def _checks(context: Context) -> Callable[[], None]:
     # A kernel that runs on its own is called off by nobody.
     return (lambda: None) if context.workspace is None else context.check
@@ -68,6 +84,7 @@ def create_common_world(
     in the first call. Running it again makes a new world.
 
     Args:
+        kv_handler: Without effect: members find each other by the world's name.
         size: How many members there are.
         rank: Which of them this is: 0 to size - 1.
         name: What the world is called, on all members; left out, the output's name.
@@ -79,13 +96,13 @@ def create_common_world(
         mpi_rendezvous: Without effect.
 
     Raises:
-        ValueError: A rank that is not below the size, or a timeout that is not above 0.
-        CollectiveError: That seat is taken; or nobody has made the world's memory, because this
-            was not compiled with the other members' operators.
+        ValueError: A size or a rank that is no whole number, a size below 1, a rank that is not
+            below the size, or a timeout that is not above 0.
+        CollectiveError: That seat is taken, as when this is in a loop, or in a task with several
+            instances: a world is created once in a run. Or nobody has made the world's memory,
+            because this was not compiled with the other members' operators.
     """
-    size, rank = int(size), int(rank)
-    if not 0 <= rank < size:
-        raise ValueError(f"rank {rank} in a common world of {size}: ranks are 0 to {size - 1}")
+    size, rank = seat_of(size, rank)
     seconds = timeout_sec if timeout_ms is None else timeout_ms / 1000
     seconds = TIMEOUT if seconds is None else float(seconds)
     if not seconds > 0:
@@ -153,8 +170,10 @@ def _checked(xs: Sequence[Any], op: str | None = None) -> list[Array]:
     if not xs:
         raise ValueError("there is no tensor beside the common world")
     for x in xs:
-        if not isinstance(x, np.ndarray) or x.dtype.hasobject:
+        if not isinstance(x, np.ndarray):
             raise TypeError(f"only tensors go from node to node, not a {type(x).__name__}")
+        if x.dtype.hasobject:
+            raise TypeError("tensors of objects do not go from node to node")
     first = xs[0].dtype
     if len(xs) > 1 and any(x.dtype != first for x in xs):
         kinds = ", ".join(sorted({str(x.dtype) for x in xs}))
@@ -164,7 +183,7 @@ def _checked(xs: Sequence[Any], op: str | None = None) -> list[Array]:
     if op is not None:
         if op not in UFUNCS:
             raise ValueError(f"op is one of {', '.join(UFUNCS)}, not {op!r}")
-        allowed = "fc" if op == "mean" else "fciub" if op in ("max", "min") else "fciu"
+        allowed = "fciub" if op in ("max", "min") else "fciu"
         if first.kind not in allowed:
             raise TypeError(f"there is no {op} of {first}")
     return [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in xs]
@@ -294,7 +313,9 @@ def allreduce(comm_world: Any, *xs: Any, op: str = "sum", context: Context) -> A
 
     Several tensors are reduced as one bucket, each by itself. (In Caffe2 they are copies of one
     tensor, and are added up, too.) The members' values are taken in the order of their
-    ranks, so all members get the same bytes.
+    ranks, so all members get the same bytes. A mean of integers is rounded down. For a mean,
+    integers and float16 are added up in a wider type, of 64 and 32 bits; else what has no place in
+    the tensors' type is as NumPy makes it: integers wrap.
 
     Args:
         op: "sum", "mean", "max", "min" or "prod".

@@ -47,7 +47,7 @@ from procession.errors import (
     SerializationError,
 )
 from procession.operators.arrays import Array
-from procession.operators.plans import Plan, plan_of
+from procession.operators.plans import Plan, difference, plan_of, shown
 
 Check = Callable[[], None]
 Self = TypeVar("Self", bound="Member")
@@ -159,7 +159,10 @@ class Member:
         self._lending = CROWDED if crowded else LENDING
         state = self._words[self._own[STATE]]
         if state != exchange.ABSENT:
-            raise self._error(f"rank {rank} has joined it before")
+            raise self._error(
+                f"rank {rank} has joined it before in this run. A world is created once in a run: "
+                f"not in a loop, not by several instances of a task, and not by two operators"
+            )
         self._words[self._own[RUN]] = clock.run
         self._words[self._own[STATE]] = JOINED
         self._pid = os.getpid()
@@ -211,10 +214,15 @@ class Member:
 
     def _enter(self) -> None:
         if not self._lock.acquire(False):
-            raise self._error(
-                "two operators use it at once, so that nobody knows in which order; give each "
-                "a world of its own, by CloneCommonWorld"
-            )
+            what = "two operators use it at once, so that nobody knows in which order. "
+            if self._bell is not None:
+                what += (
+                    "If two nodes share this workspace, as they do in a plain LocalSession, the "
+                    "world of each is a blob with a name of its own. Operators of one node "
+                )
+            else:
+                what += "They "
+            raise self._error(f"{what}have a world each, by CloneCommonWorld")
         if self._why is not None:
             self._lock.release()
             raise self._error(f"it cannot be used any more: {self._why}. {_ANEW}")
@@ -360,6 +368,9 @@ class Member:
                     f"\n  rank {rank} (node {node!r}): {self._call_of(rank, self._calls)}"
                     for rank, node in enumerate(self.members)
                 ]
+                which = TEXT[self._calls & 1]
+                its = self._lane.text(other, which)
+                texts.append(difference(plan.text, its, self.rank, other))
                 raise self._error(
                     f"its members do not make the same call, as call {self._calls}:"
                     + "".join(texts),
@@ -369,7 +380,7 @@ class Member:
     # What is said when something is wrong.
 
     def _call_of(self, rank: int, number: int) -> str:
-        return self._lane.text(rank, TEXT[number & 1]).decode("utf-8", "replace")
+        return shown(self._lane.text(rank, TEXT[number & 1]))
 
     def _calls_of(self, other: int) -> str:
         calls = self._words[word(other, CALLS)]
@@ -427,7 +438,7 @@ class Member:
         called_off = not isinstance(error, (ProcessionError, ValueError, MemoryError, TypeError))
         self._why = "a call was called off" if called_off else "a call of this member has failed"
         if not called_off:
-            self._lane.put_text(self.rank, WHY_TEXT, str(error).encode()[:250])
+            self._lane.put_text(self.rank, WHY_TEXT, str(error).encode())
         self._end(CALLED_OFF if called_off else GIVEN_UP)
         self._ring()
         self._let_go()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from procession.blobs.exchange import PART
+from procession.blobs.exchange import PART, TEXT_ROOM
 from procession.operators.arrays import Array
 
 UFUNCS: dict[str, Callable[..., Any]] = {
@@ -19,6 +20,8 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "min": np.minimum,
     "prod": np.multiply,
 }
+SHOWN = 6
+"""So many of a call's tensors are shown."""
 
 
 class Span(NamedTuple):
@@ -37,6 +40,7 @@ class Plan:
 
     number: int
     text: bytes
+    """A line each for what it is called, what else has to be the same, and each tensor."""
     parts: Sequence[Sequence[Span]]
     whole: Sequence[Sequence[Array]] | None = None
     """For one tensor that goes through at once: each area's beginning, as an array like it."""
@@ -95,7 +99,11 @@ def fold(
     function = UFUNCS[op]
     if len(values) == 1:
         np.copyto(out, values[0])
-    elif first is None or first is out:
+        return
+    if op == "mean" and out.dtype.char in _WIDER:
+        _wide_mean(values, out)
+        return
+    if first is None or first is out:
         function(values[0], values[1], out=out)
         for value in values[2:]:
             function(out, value, out=out)
@@ -108,11 +116,64 @@ def fold(
             function(out, value, out=out)
     if op == "mean":
         count = len(values)
-        if count & (count - 1):
+        if out.dtype.kind in "iu":
+            np.floor_divide(out, out.dtype.type(count), out=out)
+        elif count & (count - 1):
             np.divide(out, out.dtype.type(count), out=out)
         else:
             # The same to the bit, since 1 / count is exact, and faster.
             np.multiply(out, out.dtype.type(1 / count), out=out)
+
+
+def _wide_mean(values: Sequence[Array], out: Array) -> None:
+    """A mean of values of which the sum may have no place in their type."""
+    wide = np.dtype(_WIDER[out.dtype.char]).type
+    total = np.add(values[0], values[1], dtype=wide)
+    for value in values[2:]:
+        np.add(total, value, out=total)
+    divide = np.divide if out.dtype.kind == "f" else np.floor_divide
+    np.copyto(out, divide(total, wide(len(values)), out=total), casting="unsafe")
+
+
+_WIDER = {"e": np.float32} | dict.fromkeys("bBhHiI", np.int64)
+
+
+def packed(text: bytes) -> bytes:
+    """A call's text so that it has room, if it is of hundreds of tensors."""
+    return text if len(text) <= TEXT_ROOM else zlib.compress(text, 9)
+
+
+def _lines(text: bytes) -> list[str]:
+    """The lines of a call's text, or as many as there are of it."""
+    if text[:1] == b"x":
+        try:
+            text = zlib.decompressobj().decompress(text)
+        except zlib.error:
+            # It is being written.
+            return ["?", ""]
+    return text.decode("utf-8", "replace").split("\n")
+
+
+def shown(text: bytes) -> str:
+    """A call's text for people: `Allreduce(sum, 2 tensors: float32(2, 3), float32(3))`."""
+    kind, *lines = _lines(text)
+    detail, looks = "".join(lines[:1]), lines[1:]
+    dots = ["..."] if len(looks) > SHOWN else []
+    tensors = ", ".join(looks[:SHOWN] + dots)
+    if len(looks) > 1:
+        tensors = f"{len(looks)} tensors: {tensors}"
+    return f"{kind}({', '.join(filter(None, (detail, tensors)))})"
+
+
+def difference(text: bytes, other: bytes, rank: int, whose: int) -> str:
+    """In which tensor calls of one kind begin to differ, if it is not to be seen at once."""
+    one, another = _lines(text), _lines(other)
+    if one[:2] != another[:2] or len(one) != len(another) or len(one) < 4:
+        return ""
+    for index, (mine, its) in enumerate(zip(one[2:], another[2:], strict=True)):
+        if mine != its:
+            return f"\n  tensor {index} is {mine} on rank {rank}, and {its} on rank {whose}"
+    return ""
 
 
 def plan_of(kind: str, xs: Sequence[Array], detail: str, shares: int) -> Plan:
@@ -124,11 +185,10 @@ def plan_of(kind: str, xs: Sequence[Array], detail: str, shares: int) -> Plan:
         detail: What else has to be the same.
         shares: Each tensor is cut into so many, which lie side by side in an area.
     """
-    told = ", ".join([*map(look_of, xs), *([detail] if detail else [])])
-    text = f"{kind}({told})".encode()
+    text = "\n".join([kind, detail, *map(look_of, xs)]).encode()
     number = int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
     parts: Sequence[Sequence[Span]] = [[]]
     if xs:
         room = PART // shares // xs[0].itemsize
         parts = parts_of([x.size // shares for x in xs], room)
-    return Plan(number, text, parts)
+    return Plan(number, packed(text), parts)

@@ -13,7 +13,6 @@ first member's area, from where all copy it. Large tensors are read where they l
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -23,24 +22,19 @@ import numpy as np
 from procession.blobs.exchange import (
     AGAIN,
     EXCHANGED,
-    MAIL_FOR,
-    MAIL_HALVES,
-    MAIL_PUT,
-    MAIL_TAG,
-    MAIL_TEXT,
     NEWLY,
     NOT,
     OFFER,
     PART,
-    TAKEN,
     TURNS,
     word,
 )
 from procession.operators import direct as ways
 from procession.operators.arrays import Array
 from procession.operators.direct import Direct, Lent, Places, Sight, Way
-from procession.operators.member import Check, Clock, Member, Venue
-from procession.operators.plans import Plan, Span, flat, fold, look_of, putter
+from procession.operators.mail import Mailing
+from procession.operators.member import Check, Clock, Venue
+from procession.operators.plans import Plan, Span, flat, fold, putter
 
 Put = Callable[[Array, Sequence[Span]], None]
 Take = Callable[[Sequence[Array], Sequence[Span]], None]
@@ -51,8 +45,8 @@ SMALL = 1 << 14
 """Bytes up to which each computes all for itself, however many there are."""
 
 
-class World(Member):
-    """A member's handle on a common world; see `Member`."""
+class World(Mailing):
+    """A member's handle on a common world; see `procession.operators.member.Member`."""
 
     def __init__(
         self, place: Venue, rank: int, timeout: float, clock: Clock, lane: int = 0
@@ -506,82 +500,6 @@ class World(Member):
                 [np.frombuffer(area, dtype, room) for area in areas] for areas in self._lane.areas
             ]
         return views
-
-    # Messages from one to another.
-
-    def send(self, x: Array, to: int, tag: int, check: Check) -> None:
-        """Send an array, and wait until it has been taken."""
-        words, own = self._words, self._own
-        data = x.reshape(-1).view(np.uint8) if x.size else np.empty(0, np.uint8)
-        what = f"sends {look_of(x)} to rank {to}, tag {tag}"
-        with self._alone():
-            self._lane.put_text(self.rank, MAIL_TEXT, marshal.dumps((x.dtype.str, x.shape)))
-            words[own[MAIL_TAG]] = tag
-            words[own[MAIL_FOR]] = to
-            halves = self._lane.mail[self.rank]
-            put, taken = words[own[MAIL_PUT]], own[TAKEN]
-            for start in range(0, len(data) or 1, PART):
-                self._until(
-                    lambda put=put: put - words[taken] < MAIL_HALVES,  # type: ignore[misc]
-                    (to,),
-                    what,
-                    check,
-                )
-                piece = data[start : start + PART]
-                halves[put % MAIL_HALVES][: len(piece)] = piece.data
-                if self._fence is not None:
-                    self._fence()
-                put += 1
-                words[own[MAIL_PUT]] = put
-                self._ring()
-            self._until(lambda: words[taken] == put, (to,), what, check)
-
-    def receive(self, source: int, tag: int, check: Check) -> tuple[Array, int, int]:
-        """Take an array that is sent to this rank.
-
-        Args:
-            source: By whom; -1: by anybody.
-            tag: Under which tag; -1: any.
-            check: Raises if the run was called off.
-
-        Returns:
-            The array, who sent it, and the tag.
-        """
-        words = self._words
-        senders = tuple(o for o, _ in self._others) if source < 0 else (source,)
-        found: list[int] = []
-
-        def there() -> bool:
-            for other in senders:
-                if (
-                    words[word(other, MAIL_PUT)] != words[word(other, TAKEN)]
-                    and words[word(other, MAIL_FOR)] == self.rank
-                    and tag in (-1, words[word(other, MAIL_TAG)])
-                ):
-                    found.append(other)
-                    return True
-            return False
-
-        who = "anybody" if source < 0 else f"rank {source}"
-        what = f"wants a tensor from {who}, tag {'any' if tag < 0 else tag}"
-        with self._alone():
-            self._until(there, senders, what, check)
-            sender = found[0]
-            dtype, shape = marshal.loads(self._lane.text(sender, MAIL_TEXT))
-            its_tag = words[word(sender, MAIL_TAG)]
-            array = np.empty(shape, dtype)
-            data = array.reshape(-1).view(np.uint8) if array.size else np.empty(0, np.uint8)
-            put, taken = word(sender, MAIL_PUT), word(sender, TAKEN)
-            for start in range(0, len(data) or 1, PART):
-                self._until(lambda: words[put] != words[taken], (sender,), what, check)
-                piece = data[start : start + PART]
-                half = self._lane.mail[sender][words[taken] % MAIL_HALVES]
-                piece.data[:] = half[: len(piece)]
-                if self._fence is not None:
-                    self._fence()
-                words[taken] += 1
-                self._ring()
-        return array, sender, its_tag
 
 
 def _nothing(area: Any, part: Sequence[Span]) -> None:
