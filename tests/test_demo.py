@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,13 @@ def numbers(text: str) -> list[tuple[str, ...]]:
     return EPOCH.findall(text)
 
 
+@cache
+def whole() -> str:
+    return demo()
+
+
 def test_it_learns_on_two_nodes():
-    text = demo()
+    text = whole()
     lines = text.splitlines()
     assert len(numbers(text)) == 20
     accuracy = re.fullmatch(r"held-out accuracy (\d\.\d+) on 2 nodes", lines[-1])
@@ -50,8 +56,8 @@ def test_it_learns_on_two_nodes():
 
 
 def test_equal_seeds_give_equal_numbers_and_others_do_not():
-    first, second, other = (demo("--epochs", "2", "--seed", seed) for seed in ("3", "3", "4"))
-    assert numbers(first) == numbers(second) != numbers(other)
+    again, other = (demo("--epochs", "2", "--seed", seed) for seed in ("0", "4"))
+    assert numbers(whole())[:2] == numbers(again) != numbers(other)
 
 
 @pytest.mark.parametrize("nodes", ["1", "3"])

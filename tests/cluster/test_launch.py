@@ -381,13 +381,15 @@ class TestWhatArrives:
             assert ours.recv(100_000) == b"a b 3\n"
             assert len(ours.recv(100_000)) == 30_001
 
-    def test_closed_standard_files_become_null(self, method, tmp_path) -> None:
+    def test_closed_standard_files_become_null(self, tmp_path) -> None:
         result = tmp_path / "result"
         text = f"""
             import json, os
             for fd in (0, 1, 2):
                 os.close(fd)
-            workers = [start_worker("targets:describe", b"", method={method!r}) for _ in "ab"]
+            workers = [
+                start_worker("targets:describe", b"", method=m) for m in METHODS for _ in "ab"
+            ]
             seen = [worker.connection.recv()["null"] for worker in workers]
             codes = [worker.join(20) and worker.exitcode() for worker in workers]
             with open({str(result)!r}, "w") as file:
@@ -395,50 +397,58 @@ class TestWhatArrives:
         """
         with script(tmp_path, text) as process:
             process.wait(DEADLINE)
-        assert json.loads(result.read_text()) == [[[True] * 3] * 2, [0, 0]]
+        assert json.loads(result.read_text()) == [
+            [[True] * 3] * 2 * len(METHODS),
+            [0] * 2 * len(METHODS),
+        ]
 
-    def test_main_is_not_imported_again(self, method, tmp_path) -> None:
-        text = f"""
+    def test_main_is_not_imported_again(self, tmp_path) -> None:
+        text = """
             print("main", flush=True)
-            worker = start_worker("targets:describe", b"", method={method!r})
-            print(worker.connection.recv()["main"])
-            worker.join(20)
-            worker.close()
+            for method in METHODS:
+                worker = start_worker("targets:describe", b"", method=method)
+                print(worker.connection.recv()["main"])
+                worker.join(20)
+                worker.close()
         """
         with script(tmp_path, text) as process:
-            assert finish(process) == "main\nNone\n"
+            assert finish(process) == "main\n" + "None\n" * len(METHODS)
 
-    def test_flags_and_no_warnings(self, method, tmp_path) -> None:
-        text = f"""
-            import os
-            worker = start_worker("targets:describe", b"", method={method!r})
-            print(worker.connection.recv()["flags"])
-            print(worker.join(20), worker.exitcode())
-            worker.close()
-            abandoned = start_worker("targets:echo", b"", method={method!r})
+    def test_flags_and_no_warnings(self, tmp_path) -> None:
+        text = """
+            abandoned = []
+            for method in METHODS:
+                worker = start_worker("targets:describe", b"", method=method)
+                print(worker.connection.recv()["flags"])
+                print(worker.join(20), worker.exitcode())
+                worker.close()
+                abandoned.append(start_worker("targets:echo", b"", method=method))
         """
         options = ("-O", "-X", "dev", "-W", "error")
         with script(tmp_path, text, *options) as process:
-            flags, ended = finish(process).splitlines()
-        assert flags.startswith("(1, True, ")
-        assert "'error']" in flags
-        assert ended == "True 0"
+            lines = finish(process).splitlines()
+        assert len(lines) == 2 * len(METHODS)
+        for flags, ended in zip(lines[::2], lines[1::2], strict=True):
+            assert flags.startswith("(1, True, ")
+            assert "'error']" in flags
+            assert ended == "True 0"
 
-    def test_isolated_mode(self, method, tmp_path) -> None:
+    def test_isolated_mode(self, tmp_path) -> None:
         # -I ignores PYTHONPATH; the coordinator's own sys.path has to do.
         text = f"""
             import sys
             sys.path[:0] = {[str(HERE), str(PACKAGES)]!r}
-            from procession.cluster.launch import start_worker
-            worker = start_worker("targets:echo", b"isolated", method={method!r})
-            print(worker.connection.recv())
+            from procession.cluster.launch import METHODS, start_worker
+            for method in METHODS:
+                worker = start_worker("targets:echo", b"isolated", method=method)
+                print(worker.connection.recv())
         """
         path = tmp_path / "isolated.py"
         path.write_text(textwrap.dedent(text))
         done = subprocess.run(
             [sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=DEADLINE
         )
-        assert (done.stdout, done.stderr) == ("b'isolated'\n", "")
+        assert (done.stdout, done.stderr) == ("b'isolated'\n" * len(METHODS), "")
 
     def test_siblings_draw_different_numbers(self, start, method) -> None:
         drawn = [receive(start("numbers", method=method)) for _ in range(3)]
@@ -472,14 +482,14 @@ class TestDeathOfTheCoordinator:
             process.kill()
             assert all_gone(processes)
 
-    def test_nothing_is_left_after_a_normal_end(self, method, tmp_path) -> None:
-        text = f"""
-            workers = [start_worker("targets:busy", b"loop", method={method!r}) for _ in "ab"]
+    def test_nothing_is_left_after_a_normal_end(self, tmp_path) -> None:
+        text = """
+            workers = [start_worker("targets:busy", b"loop", method=m) for m in METHODS]
             print(*[worker.pid for worker in workers], forkserver.running_server().pid)
         """
         with script(tmp_path, text, "-X", "dev", "-W", "error") as process:
             pids = finish(process).split()
-        assert len(pids) == 3
+        assert len(pids) == len(METHODS) + 1
         assert not any(psutil.pid_exists(int(pid)) for pid in pids)
 
 
@@ -553,7 +563,9 @@ class TestForkServer:
         assert receive(start("echo", method="forkserver")) == b""
 
     @linux
-    def test_short_of_files(self, start) -> None:
+    def test_short_of_files(self, start, monkeypatch) -> None:
+        # What goes unanswered is waited for, as the server might be ending.
+        monkeypatch.setattr(launch, "GIVE_UP_AFTER", 0)
         receive(start("echo", method="forkserver"))
         server = forkserver.running_server().pid
         limit = resource.prlimit(server, resource.RLIMIT_NOFILE)

@@ -3,8 +3,8 @@
 | what | how often |
 | --- | --- |
 | sessions at once | two, ten, and in threads |
-| opened and closed | 200 times (PROCESSION_FAULTS_SESSIONS says otherwise) |
-| opened, used, and a worker of it killed | a tenth of that |
+| opened and closed | 100 times (PROCESSION_FAULTS_SESSIONS says otherwise) |
+| opened, used, and a worker of it killed | a fifth of that |
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.session.process_nodes import run_on, segments
 
 from procession import NodeDiedError, ProcessSession
 
-TIMES = int(os.environ.get("PROCESSION_FAULTS_SESSIONS", "200"))
+TIMES = int(os.environ.get("PROCESSION_FAULTS_SESSIONS", "100"))
 
 
 class TestAtOnce:
@@ -148,10 +148,10 @@ def open_kill_and_close() -> None:
 
 @pytest.mark.parametrize(
     ("once", "times"),
-    [(open_and_close, TIMES), (open_use_and_close, TIMES // 8), (open_kill_and_close, TIMES // 10)],
+    [(open_and_close, TIMES), (open_use_and_close, TIMES // 5), (open_kill_and_close, TIMES // 5)],
 )
 def test_one_after_the_other(once: Any, times: int) -> None:
-    for _ in range(max(5, times // 5)):
+    for _ in range(5):
         once()
     before = Figures()
     for _ in range(times):
@@ -169,7 +169,7 @@ def test_the_server_s_side_is_flat_too():
     server = psutil.Process(forkserver.running_server().pid)
     open_use_and_close()
     files, memory = server.num_fds(), server.memory_info().rss
-    for _ in range(20):
+    for _ in range(10):
         open_use_and_close()
         open_kill_and_close()
     assert server.num_fds() <= files

@@ -71,15 +71,6 @@ def swallow_whatever_comes() -> None:
             continue
 
 
-NEVER = [
-    wait_for_ever,
-    go_round_for_ever,
-    keep_the_gil_for_ever,
-    go_round_in_native_code,
-    swallow_whatever_comes,
-]
-
-
 def never(what: Callable[[], None], there: Any) -> Any:
     """A net of an operator that says that it is there, and never returns."""
 
@@ -101,7 +92,7 @@ def check_lost(session: Session, witness: Witness, pid: int) -> None:
 
 
 class TestNever:
-    @pytest.mark.parametrize("what", NEVER[:4])
+    @pytest.mark.parametrize("what", [wait_for_ever, go_round_in_native_code])
     def test_timeout(self, session, tmp_path, what):
         witness, pid = Witness(session, "a", "b"), pid_of(session, "a")
         with pytest.raises(RunTimeoutError) as caught:

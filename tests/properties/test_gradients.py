@@ -53,7 +53,7 @@ NAMED_ALIKE = (
 
 @given(programs(), values)
 @example(NAMED_ALIKE, {"p": 0.25, "q": 0.5})
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_in_this_process(program, at):
     with LocalSession() as session:
         check(session, program, at)

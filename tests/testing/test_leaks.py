@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import procession
+from procession.cluster.launch import METHODS
 from procession.testing import leaks
 
 PACKAGES = str(Path(procession.__file__).parents[1])
@@ -40,7 +41,8 @@ CLEAN = """
     import subprocess, sys, threading
     import numpy as np
     import pytest
-    from procession import ProcessSession
+    from procession import Net, Node, ProcessSession, Task, TaskGroup, WorkspaceType
+    from procession.cluster.launch import METHODS
 
     def test_session():
         with ProcessSession(["a"]) as session:
@@ -50,15 +52,22 @@ CLEAN = """
     def test_session_that_only_becomes_garbage():
         ProcessSession(["a"]).workspace("a").feed_blob("x", np.zeros(1 << 20))
 
-    @pytest.fixture(scope="module")
-    def session():
-        with ProcessSession(["a"]) as session:
+    @pytest.fixture(scope="module", params=METHODS)
+    def session(request):
+        with ProcessSession(["a"], start_method=request.param) as session:
             yield session
 
     @pytest.mark.parametrize("value", [1, 2])
     def test_session_of_the_module(session, value):
         session.workspace("a").feed_blob("x", np.full(1 << 20, value))
         session.workspace(f"b{value}").feed_blob("x", np.full(1 << 20, value))
+
+    def test_common_world_of_the_module(session):
+        net = Net("net")
+        net.CreateCommonWorld([], "world", size=1, rank=0, name="all")
+        with TaskGroup(WorkspaceType.GLOBAL) as group:
+            Task(step=net, node=Node("a"))
+        session.run(group)
 
     def test_process():
         subprocess.run([sys.executable, "-c", ""], check=True)
@@ -68,14 +77,22 @@ CLEAN = """
 """
 
 
-@pytest.mark.parametrize("how", ["option", "conftest"])
-def test_who_leaves_nothing_passes(tmp_path: Path, how: str) -> None:
-    if how == "conftest":
-        (tmp_path / "conftest.py").write_text('pytest_plugins = ["procession.testing.leaks"]\n')
-        said = run(tmp_path, CLEAN, "--strict-markers", "-W", "error")
-    else:
-        said = run(tmp_path, CLEAN, "-p", "procession.testing.leaks", "-W", "error")
-    assert re.search(r"= 6 passed in ", said), said
+def test_who_leaves_nothing_passes(tmp_path: Path) -> None:
+    said = run(tmp_path, CLEAN, "-p", "procession.testing.leaks", "-W", "error")
+    assert re.search(rf"= {4 + 3 * len(METHODS)} passed in ", said), said
+
+
+def test_a_conftest_brings_it_in(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["procession.testing.leaks"]\n')
+    tests = """
+        import pytest
+
+        @pytest.mark.leaks
+        def test_of_any_kind(request):
+            assert "no_leaks" in request.fixturenames
+    """
+    said = run(tmp_path, tests, "--strict-markers", "-W", "error")
+    assert re.search(r"= 1 passed in ", said), said
 
 
 LEAKING = """

@@ -41,7 +41,7 @@ from procession.cluster.incarnation import FILES_PER_NODE
 from procession.cluster.supervisor import Supervisor
 
 _PROC = Path("/proc")
-_FDS = Path("/proc/self/fd")
+_FDS = "/proc/self/fd"
 WITHIN = 5.0
 """Seconds in which what is on its way out must have gone."""
 _HINTS = {
@@ -66,7 +66,7 @@ class Belongings:
         """Take stock."""
         mine = owner.prefix()
         return cls(
-            processes=frozenset(_descendants(os.getpid()) | _strays.found()),
+            processes=frozenset(_descendants(os.getpid(), _helpers()) | _strays.found()),
             segments=frozenset(
                 name for name in owner.left_by(mine) if not _is_lock_file(name, mine)
             ),
@@ -78,7 +78,9 @@ class Belongings:
         """What there is that was not there before, in words."""
         left = []
         processes, segments = self.processes - before.processes, self.segments - before.segments
-        nodes = _Nodes(before.processes) if processes or segments else None
+        started = bool(processes or segments)
+        opened = len(self.descriptors) > len(before.descriptors)
+        nodes = _Nodes(before.processes) if started or opened else None
         if nodes is not None:
             # A session that was open before may have more than it had.
             processes, segments = processes - nodes.old, segments - nodes.old
@@ -95,7 +97,11 @@ class Belongings:
         for name in sorted(segments):
             whose = "" if nodes is None else nodes.whose(name)
             left.append(f"segment {name}{whose}{_size(name)}")
-        old, skipped = (0, set()) if nodes is None else (nodes.files, nodes.old)
+        old, skipped = 0, set[int | str]()
+        if nodes is not None:
+            old, skipped = min(nodes.worlds, self._nameless_since(before)), nodes.old
+            if started:
+                old += nodes.files
         if len(self.descriptors) > len(before.descriptors) + old:
             left += [
                 f"file descriptor {fd} -> {to}"
@@ -104,6 +110,15 @@ class Belongings:
             ]
         left += [f"thread {name}" for name in sorted(self.threads - before.threads)]
         return left
+
+    def _nameless_since(self, before: Belongings) -> int:
+        """How many of the new files are segments of this process that have no name any more."""
+        start = os.path.join(owner.DIRECTORY, owner.prefix())
+        return sum(
+            to.startswith(start) and to.endswith(" (deleted)")
+            for fd, to in self.descriptors.items()
+            if before.descriptors.get(fd) != to
+        )
 
 
 def _is_lock_file(name: str, prefix: str) -> bool:
@@ -130,25 +145,40 @@ class _Nodes:
         self.files = 0
         """As many descriptors as old nodes may have had since."""
         self._of: dict[int | str, str] = {}
+        self.worlds = 0
+        """In how many common worlds old nodes sit. Each is a segment without a name, and a file."""
+        worlds = set()
         supervisors = [one for one in gc.get_objects() if type(one) is Supervisor]
         for supervisor in supervisors:
             handles = list(supervisor.nodes.values())
             old = any(handle.pid in before for handle in handles)
             for handle in handles:
                 owns: set[int | str] = {handle.pid, *handle.memory._segments}
+                owns |= _keeper(handle.pid)
                 for one in gc.get_referents(handle.life):
                     if isinstance(one, Segment):
                         owns.add(one.name)
                 self._of.update(dict.fromkeys(owns, handle.name))
                 if old:
                     self.old |= owns
-                    self.files += len(owns) - 1
+                    self.files += sum(isinstance(one, str) for one in owns)
+                    worlds |= {seat.seats for seat in handle.seats}
                     if handle.pid not in before:
                         self.files += FILES_PER_NODE
+        self.worlds = len(worlds)
 
     def whose(self, what: int | str) -> str:
         node = self._of.get(what)
         return "" if node is None else f" of node {node!r}"
+
+
+def _keeper(pid: int) -> set[int]:
+    """The process of its own, if it has one, that looks after a worker."""
+    try:
+        parent = psutil.Process(pid).ppid()
+    except psutil.Error:
+        return set()
+    return {parent} - _helpers() - {os.getpid(), 1}
 
 
 def hints(left: list[str]) -> list[str]:
@@ -161,26 +191,34 @@ def _has_forkserver() -> bool:
     return launch.DEFAULT_METHOD == "forkserver"
 
 
+def _tracker() -> int | None:
+    pid: int | None = getattr(resource_tracker._resource_tracker, "_pid", None)
+    return pid
+
+
 def _helpers() -> set[int]:
     """The processes that stay for as long as this one."""
-    tracker: int | None = getattr(resource_tracker._resource_tracker, "_pid", None)
+    tracker = _tracker()
     helpers = set() if tracker is None else {tracker}
     return helpers | ({forkserver.running_server().pid} if _has_forkserver() else set())
 
 
-def _descendants(pid: int) -> set[int]:
+def _descendants(pid: int, helpers: set[int]) -> set[int]:
     """All processes below this one, without the helpers (but with what is below those)."""
+    children: set[int] = set()
+    tasks = f"/proc/{pid}/task"
     try:
         # The kernel's own list: going through all processes for each test would take too long.
-        tasks = [Path(task, "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-        children = {int(child) for line in tasks for child in line.split()}
+        for task in os.listdir(tasks):
+            with open(f"{tasks}/{task}/children", "rb") as file:
+                children.update(map(int, file.read().split()))
     except OSError:
         try:
             children = {child.pid for child in psutil.Process(pid).children()}
         except psutil.Error:
             return set()
-    below = set().union(*map(_descendants, children))
-    return (children | below) - _helpers()
+    below = set().union(*(_descendants(child, helpers) for child in children))
+    return (children | below) - helpers
 
 
 class _Strays:
@@ -238,7 +276,8 @@ class _Strays:
                         marked.add(int(name))
                 except OSError:
                     continue  # it has ended, or is of another user
-        return marked - _descendants(os.getpid()) - _helpers() - {os.getpid()}
+        helpers = _helpers()
+        return marked - _descendants(os.getpid(), helpers) - helpers - {os.getpid()}
 
 
 _strays = _Strays()
@@ -246,27 +285,24 @@ _strays = _Strays()
 
 def _descriptors() -> dict[int, str]:
     found = {}
-    if _FDS.is_dir():
-        for name in os.listdir(_FDS):
-            try:
-                to = os.readlink(_FDS / name)
-            except OSError:
-                continue  # the one that lists the directory
-            if not _is_lock(to):
-                found[int(name)] = to
-    return found
-
-
-def _is_lock(path: str) -> bool:
-    folder, _, name = path.rpartition("/")
     mine = owner.prefix()
-    return folder == owner.DIRECTORY and name.startswith(mine) and _is_lock_file(name, mine)
+    names = os.listdir(_FDS) if os.path.isdir(_FDS) else []
+    for name in names:
+        try:
+            to = os.readlink(f"{_FDS}/{name}")
+        except OSError:
+            continue  # the one that lists the directory
+        folder, _, file = to.rpartition("/")
+        if not (folder == owner.DIRECTORY and file.startswith(mine) and _is_lock_file(file, mine)):
+            found[int(name)] = to
+    return found
 
 
 def warm_up() -> None:
     """Start the helpers that stay, so that they are not taken for leaks."""
     _strays.mark()
-    resource_tracker.ensure_running()
+    if _tracker() is None:
+        resource_tracker.ensure_running()
     if _has_forkserver():
         forkserver.running_server()
 

@@ -6,7 +6,8 @@ Subclass the contract and say how to make a session:
         def make(self, **options):
             return MySession(**options)
 
-`isolates` says whether nodes are kept apart.
+`isolates` says whether nodes are kept apart. Most tests of a class share one session, without blobs
+at the beginning of each; those that close it, or look at its nodes, make their own.
 """
 
 from procession.testing.session_contract.base import constant

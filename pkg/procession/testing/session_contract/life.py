@@ -26,21 +26,21 @@ from procession.testing.session_contract.base import LARGE, ContractBase, consta
 class Life(ContractBase):
     """Nodes, stats, closing, threads, sessions beside each other."""
 
-    def test_nodes_are_named_in_order_of_start(self, session: Session) -> None:
-        session.run(constant("net", "x", 1))
+    def test_nodes_are_named_in_order_of_start(self, own_session: Session) -> None:
+        own_session.run(constant("net", "x", 1))
         with TaskGroup() as group:
             for node in ("b", "a"):
                 with Node(node):
                     Task(step=constant(f"net_{node}", f"x_{node}", 1))
-        session.run(group)
-        session.run(group)
-        assert session.nodes == ["local", "b", "a"]
+        own_session.run(group)
+        own_session.run(group)
+        assert own_session.nodes == ["local", "b", "a"]
 
-    def test_stats(self, session: Session) -> None:
+    def test_stats(self, own_session: Session) -> None:
         with Node("n"):
             for _ in range(3):
-                session.run(constant("net", "x", 1))
-        stats = session.stats()
+                own_session.run(constant("net", "x", 1))
+        stats = own_session.stats()
         assert list(stats) == ["n"]
         assert stats["n"].runs == 3
         assert stats["n"].pid > 0

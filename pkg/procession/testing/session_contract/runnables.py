@@ -80,11 +80,11 @@ class Runnables(ContractBase):
     def test_compile_is_a_classmethod(self) -> None:
         assert isinstance(inspect.getattr_static(Session, "compile"), classmethod)
 
-    def test_an_empty_task_group_runs(self, session: Session) -> None:
+    def test_an_empty_task_group_runs(self, own_session: Session) -> None:
         with TaskGroup() as group:
             pass
-        session.run(group)
-        assert session.nodes == []
+        own_session.run(group)
+        assert own_session.nodes == []
 
     @pytest.mark.parametrize("wrong", [None, 42, "net", [], Net, TaskOutput("x")], ids=repr)
     def test_refuses_what_is_no_runnable(self, session: Session, wrong: Any) -> None:

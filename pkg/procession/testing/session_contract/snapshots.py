@@ -28,18 +28,18 @@ class Snapshots(ContractBase):
     """Fetched arrays and task outputs."""
 
     @pytest.mark.parametrize("shape", [SMALL, LARGE, (300, 40), ()], ids=str)
-    def test_what_is_fetched_never_changes(self, session: Session, shape: Any) -> None:
-        session.workspace().feed_blob("x", np.zeros(shape, np.float32))
+    def test_what_is_fetched_never_changes(self, own_session: Session, shape: Any) -> None:
+        own_session.workspace().feed_blob("x", np.zeros(shape, np.float32))
         net = Net("net")
         net.Add(["x", net.Const(1.0)], ["x"])
         fetched = []
         for _ in range(4):
-            fetched.append(session.workspace().fetch_blob("x"))
-            session.run(net)
-        session.workspace().feed_blob("x", np.full(shape, 9, np.float32))
+            fetched.append(own_session.workspace().fetch_blob("x"))
+            own_session.run(net)
+        own_session.workspace().feed_blob("x", np.full(shape, 9, np.float32))
         for number, array in enumerate(fetched):
             np.testing.assert_array_equal(array, np.full(shape, number, np.float32))
-        session.close()
+        own_session.close()
         gc.collect()
         for number, array in enumerate(fetched):
             np.testing.assert_array_equal(array, np.full(shape, number, np.float32))
@@ -152,11 +152,13 @@ class Snapshots(ContractBase):
         with pytest.raises(BlobNotFoundError, match="nobody"):
             session.run(task)
 
-    def test_outputs_outlive_the_session(self, session: Session) -> None:
+    def test_outputs_outlive_the_session(self, own_session: Session) -> None:
         net = Net("net")
         net.Const(np.arange(3000.0), "x")
         task = Task(step=net, outputs=["x"])
-        session.run(task)
-        session.close()
+        own_session.run(task)
+        own_session.close()
         np.testing.assert_array_equal(task.outputs()[0].fetch(), np.arange(3000.0))
-        np.testing.assert_array_equal(session.fetch_output(task.outputs()[0]), np.arange(3000.0))
+        np.testing.assert_array_equal(
+            own_session.fetch_output(task.outputs()[0]), np.arange(3000.0)
+        )

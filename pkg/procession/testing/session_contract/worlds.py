@@ -279,7 +279,7 @@ class CommonWorlds(ContractBase):
         error = self.fails(session, members(2, calls))
         for part in (
             "rank 0 (node 'n0'): Barrier()",
-            "rank 1 (node 'n1'): Allreduce(float64(2, 3)",
+            "rank 1 (node 'n1'): Allreduce(sum, float64(2, 3))",
         ):
             assert part in error.message
         # It says so from then on, until it is created again.
@@ -373,10 +373,12 @@ class CommonWorlds(ContractBase):
             ([(0, 2), (1, 3)], "size"),
             ([(1, 2), (1, 2)], "two members"),
             ([(2, 2), (0, 2)], "0 to 1"),
+            ([(0, 0)], "at least one member"),
+            ([(0, 2.5), (1, 2.5)], "whole number, not 2.5"),
         ],
     )
     def test_members_that_do_not_fit_together(
-        self, session: Session, seats: list[tuple[int, int]], message: str
+        self, session: Session, seats: list[tuple[int, float]], message: str
     ) -> None:
         with TaskGroup() as group:
             for index, (rank, size) in enumerate(seats):
