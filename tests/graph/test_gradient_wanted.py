@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from procession import GradientError, LocalSession, Net
+from procession import BlobReference, GradientError, LocalSession, Net
 from procession.graph import names
 from procession.graph.operator import signature_of
 
@@ -82,6 +82,20 @@ def test_references_serve_as_names() -> None:
     y = net.Tanh(net.Tanh([w], "a"), "y")
     gradients = net.AddGradientOperators([y], wanted=[w])
     assert {str(blob) for blob in gradients} == {"y", "a", "w"}
+
+
+@pytest.mark.parametrize("one", ["w", BlobReference("w")])
+def test_one_is_a_list_of_one(one: Any) -> None:
+    found = []
+    for wanted in (one, ["w"]):
+        with names.fresh():
+            net = Net("g")
+            net.Mul(["x", "w"], "y")
+            gradients = net.AddGradientOperators(["y"], wanted=wanted)
+            operators = [signature_of(each) for each in net.operators]
+            found.append((operators, {str(blob) for blob in gradients}))
+    assert found[0] == found[1]
+    assert "w" in found[0][1]
 
 
 def test_a_sum_of_several_readers() -> None:

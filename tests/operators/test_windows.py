@@ -93,3 +93,26 @@ def test_operators_know_and_explain_their_arguments(name):
     assert definition.arguments["order"] == "NCHW"
     for argument in definition.arguments:
         assert f"    {argument}: " in definition.documentation
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kernel": 3, "pad": 1},
+        {"kernels": [3, 2], "stride": 2, "dilation": 2, "pads": [3, 1, 4, 0]},
+        {"kernel": 1, "stride": 3, "legacy_pad": 2},
+    ],
+)
+def test_strips_see_what_the_whole_window_sees(given):
+    whole = laid((9, 8), **given)
+    image = np.arange(1, 73).reshape(9, 8)
+
+    def seen(window):
+        bordered = np.zeros(window.reach, int)
+        bordered[window.inner] = image[window.seen]
+        return np.stack([bordered[region[1:]] for _, region, _ in window.offsets])
+
+    for start in range(whole.places[0]):
+        for stop in range(start + 1, whole.places[0] + 1):
+            strip = seen(whole.strip(start, stop))
+            np.testing.assert_array_equal(strip, seen(whole)[:, start:stop])

@@ -339,6 +339,21 @@ def test_all_stop_when_one_says_so(size: int) -> None:
         assert (steps(), bool(training.stopped.fetch())) == (9, True)
 
 
+@pytest.mark.parametrize("metrics", ["loss", BlobReference("loss"), ["loss", "loss"]])
+def test_one_metric(metrics: Any) -> None:
+    training, expected = (
+        data_parallel(seeded(mlp), names(2), OPTIMIZERS["sgd"], steps=3, metrics=asked)
+        for asked in (metrics, ["loss"])
+    )
+    assert list(training.metrics) == ["loss"]
+    with LocalSession(isolate=True) as session:
+        for each in (training, expected):
+            session.run(each.init)
+            feed(session, each, points())
+            session.run(each.step)
+    assert training.mean("loss") == expected.mean("loss") > 0
+
+
 def test_names_are_those_of_the_scope_it_is_called_in() -> None:
     with NameScope("outer"):
         training = data_parallel(mlp, names(2), OPTIMIZERS["sgd"], metrics=["outer/loss"])
@@ -426,11 +441,24 @@ def test_gradients_of_ones_own() -> None:
         ({"stop": "x"}, "does not make 'x'"),
         ({"steps": 0}, "at least one step"),
         ({"bucket_bytes": 0}, "at least one byte"),
+        ({"timeout_sec": 0}, "seconds above 0, not 0"),
+        ({"timeout_sec": float("nan")}, "seconds above 0, not nan"),
+        ({"timeout_sec": "3"}, "seconds above 0, not '3'"),
     ],
 )
 def test_options(options: Any, message: str) -> None:
     with pytest.raises(GraphError, match=message):
         data_parallel(mlp, names(2), OPTIMIZERS["sgd"], **options)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_metric_of_many_numbers(steps: int) -> None:
+    training = data_parallel(mlp, names(2), OPTIMIZERS["sgd"], steps=steps, metrics=["loss", "p"])
+    with LocalSession(isolate=True) as session:
+        session.run(training.init)
+        feed(session, training, points())
+        with pytest.raises(OperatorError, match=r"'p' on node 'n.' has the shape \(16, 3\)"):
+            session.run(training.step)
 
 
 def test_parts_of_a_batch_of_two_types() -> None:

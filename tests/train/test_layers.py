@@ -87,7 +87,7 @@ def test_layers_run(
 
 def test_every_helper_is_tried() -> None:
     tried = {name.split(",")[0].split(" ")[0] for name, *_ in LAYERS}
-    elsewhere = {"accuracy", "iter", "add_weight_decay", "moments_with_running_stats"}
+    elsewhere = {"accuracy", "iter", "add_weight_decay", "moments_with_running_stats", "lstm"}
     assert tried | elsewhere == set(brew.HELPERS.known)
 
 

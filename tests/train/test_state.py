@@ -99,6 +99,22 @@ def test_a_file_of_another_model(training: Any, tmp_path: Path) -> None:
     assert (training.fetch("out_w") == before).all()
 
 
+def test_what_else_changes_has_a_shape_too(tmp_path: Path) -> None:
+    path, workspace = tmp_path / "state.npz", Workspace()
+
+    def counting(length: int) -> ModelHelper:
+        model = ModelHelper("counting")
+        seen = model.param_init_net.ConstantFill([], "seen", shape=[length])
+        model.net.Relu(seen, seen)
+        return model
+
+    workspace.run(counting(3).param_init_net)
+    save(path, workspace, counting(3))
+    load(path, workspace, counting(3))
+    with pytest.raises(GraphError, match=r"'seen' has the shape \(3,\) there, not \(4,\)"):
+        load(path, workspace, counting(4))
+
+
 def test_the_part_that_predicts(training: Any) -> None:
     model = training.model()
     build_sgd(model, 0.5)

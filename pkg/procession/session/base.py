@@ -109,8 +109,10 @@ class Session(ABC):
             SessionClosedError, SessionBusyError, RunnableTypeError: See there.
             ValueError: A timeout that is no number above 0.
         """
-        self._check_open()
-        compiled = self._compiled(runnable)
+        if not self._open:
+            self._check_open()
+        # A look instead of a call: a run may take no longer than some calls.
+        compiled = runnable if isinstance(runnable, CompiledRunnable) else self._compiled(runnable)
         seconds = self._timeout if timeout is None else checked_timeout(timeout)
         turn = Turn(self._homes(compiled))
         try:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from procession import GraphError
+from procession import GraphError, infer_shapes_and_types
 from procession.train.model import ModelHelper
 
 
@@ -70,8 +70,8 @@ def load(path: str | os.PathLike[str], workspace: _Blobs, model: ModelHelper) ->
         model: A model of the same parameters, with the same optimizer.
 
     Raises:
-        GraphError: The file has not all that the model needs, or parameters of other shapes;
-            nothing is fed then.
+        GraphError: The file has not all that the model needs, or has it in other shapes; nothing
+            is fed then.
         FileNotFoundError: There is no such file.
     """
     with np.load(path, allow_pickle=False) as stored:
@@ -80,12 +80,16 @@ def load(path: str | os.PathLike[str], workspace: _Blobs, model: ModelHelper) ->
         if missing:
             raise GraphError(f"{os.fspath(path)!r} is of another model: it has no {missing}")
         values = {name: stored[name] for name in wanted}
+    shapes, _ = infer_shapes_and_types(model.param_init_net)
     for param in model.GetAllParams(""):
-        info, found = model.get_param_info(param), values[str(param)].shape
-        shape = None if info is None or info.shape is None else tuple(info.shape)
-        if shape is not None and shape != found:
+        info = model.get_param_info(param)
+        if info is not None and info.shape is not None:
+            shapes[str(param)] = list(info.shape)
+    for name, value in values.items():
+        found, shape = value.shape, tuple(shapes.get(name, value.shape))
+        if shape != found:
             raise GraphError(
-                f"{os.fspath(path)!r} is of another model: {str(param)!r} has the shape {found} "
+                f"{os.fspath(path)!r} is of another model: {name!r} has the shape {found} "
                 f"there, not {shape}"
             )
     for name, value in values.items():

@@ -112,12 +112,27 @@ class _Likeness:
             return ""
         mine, its = one.arguments, two.arguments
         for name in dict.fromkeys([*mine, *its]):
+            within = self._within(mine.get(name), its.get(name))
+            if within is not None:
+                if within:
+                    return f"in the {name} of these, {within}"
+                continue
             if not self._is_value(mine.get(name), its.get(name)):
                 values = " and ".join(
                     f"{name}={_short(values.get(name))} on node {node!r}"
                     for values, node in zip((mine, its), self._nodes, strict=True)
                 )
                 return f"here there is {values}"
+        return ""
+
+    def _within(self, mine: Any, its: Any) -> str | None:
+        """In what respect two nets differ; None if these are none."""
+        if not _is_net(mine) or not _is_net(its):
+            return None
+        for one, two in zip_longest(mine.op, its.op):
+            how = self.difference(one, two)
+            if how:
+                return f"{how} ({_told(one)}; {_told(two)})"
         return ""
 
     def _is_blob(self, mine: str, its: str) -> bool:
@@ -130,9 +145,6 @@ class _Likeness:
         return True
 
     def _is_value(self, mine: Any, its: Any) -> bool:
-        if _is_net(mine) and _is_net(its):
-            pairs = zip_longest(mine.op, its.op)
-            return not any(self.difference(one, two) for one, two in pairs)
         if isinstance(mine, np.ndarray) or isinstance(its, np.ndarray):
             one, two = np.asarray(mine), np.asarray(its)
             return one.dtype == two.dtype and bool(np.array_equal(one, two))
