@@ -54,6 +54,17 @@ def test_fc(dtype):
     np.testing.assert_allclose(transposed, y, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [1, 7, 8, 33, 64, 65])
+def test_large_fc(rows):
+    x, w, b = numbers(rows, 300), numbers(200, 300), numbers(200)
+    wanted = x.astype(np.float64) @ w.T + b
+    np.testing.assert_allclose(run_operator("FC", x, w, b), wanted, rtol=1e-4, atol=1e-4)
+    kept = np.full((rows, 200), 7, np.float32)
+    made = REGISTRY["FC"].kernel(x, w, b, out=kept)
+    assert made is kept
+    np.testing.assert_allclose(kept, wanted, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("x", "w", "arguments", "result"),
     [

@@ -25,8 +25,9 @@ def _labels(rows: int, classes: int, *more: int, dtype: Any = np.int32) -> np.nd
 
 
 def _layers() -> Any:
-    # The last one is large enough for rows that are written one by one.
-    for rows, k, n in [(1, 5, 3), (4, 5, 3), (1, 1, 1), (0, 5, 3), (1, 600, 130), (3, 600, 130)]:
+    # The last ones are large enough for rows that are written one by one, or a product across.
+    sizes = [(1, 5, 3), (4, 5, 3), (1, 1, 1), (0, 5, 3), (1, 600, 130), (3, 600, 130)]
+    for rows, k, n in [*sizes, (8, 600, 130), (64, 300, 200)]:
         for dtype in (np.float32, np.float64):
             x, dy = _floats(rows, k, dtype=dtype), _floats(rows, n, dtype=dtype)
             w, b = _floats(n, k, dtype=dtype), _floats(n, dtype=dtype)

@@ -17,6 +17,8 @@ from procession.operators.registry import Look, Rules, emit, operator
 
 _NOT_GIVEN = (None, None, None)
 _SUM: Any = np.add.reduce
+_FEW, _LARGE = (8, 64), 1 << 15
+"""Numbers of rows, and elements of weights, of layers that are computed across."""
 
 
 def _matmul_rules(inputs: int, arguments: Mapping[str, Any]) -> Rules:
@@ -88,8 +90,9 @@ def _plain(x: Array, w: Array, dtype: np.dtype[Any]) -> bool:
     return x.ndim == w.ndim == 2 and x.dtype is w.dtype is dtype and dtype.kind == "f"
 
 
-def _layer(transposed: bool, rows: int) -> Callable[[Array, Array, Array, Array], Array]:
-    """What computes a fully connected layer of two matrices, into the last argument."""
+def _layer(transposed: bool, x: Shape, w: Shape, dtype: Any) -> Callable[..., Array]:
+    """What computes a fully connected layer of two such matrices, into the last argument."""
+    rows = x[0]
     add, product = np.add, np.dot if rows == 1 else np.matmul
     if rows == 1:
         # NumPy is quicker with tensors of one shape than with those that it has to broadcast.
@@ -98,6 +101,11 @@ def _layer(transposed: bool, rows: int) -> Callable[[Array, Array, Array, Array]
         return lambda x, w, b, y: add(product(x, w.T, y), b.reshape(y.shape), y)
     if transposed:
         return lambda x, w, b, y: add(product(x, w, y), b, y)
+    if dtype == np.float32 and _FEW[0] <= rows <= _FEW[1] and w[0] * w[1] >= _LARGE:
+        # A BLAS that packs the factors packs the smaller one for this, and takes up to half the
+        # time. What is added to is small, and is transposed on the way.
+        across = np.empty((w[0], rows), dtype)
+        return lambda x, w, b, y: add(product(w, x.T, across).T, b, y)
     return lambda x, w, b, y: add(product(x, w.T, y), b, y)
 
 
@@ -135,7 +143,7 @@ def _specialize(transposed: bool) -> Callable[..., Callable[..., object] | None]
         (x, dtype), (w, _), (b, _) = inputs
         if not (axis == axis_w == 1 and _fits(x, w, b, transposed) and _alike(inputs, dtype)):
             return None
-        return _layer(transposed, x[0])
+        return _layer(transposed, x, w, dtype)
 
     return specialize
 
@@ -174,7 +182,8 @@ def _affine(
         # What is most frequent, as it is. No matrix lies where b does, as it has another shape.
         rows, k = x.shape
         if (w.shape if transposed else w.shape[::-1]) == (k, len(b)):
-            return _layer(transposed, rows)(x, w, b, result(out, (rows, len(b)), x.dtype))
+            layer = _layer(transposed, x.shape, w.shape, x.dtype)
+            return layer(x, w, b, result(out, (rows, len(b)), x.dtype))
     rows, k = matrix(x.shape, axis, "X")
     first, second = matrix(w.shape, axis_w, "W")
     n, k_of_w = (second, first) if transposed else (first, second)
