@@ -16,7 +16,7 @@ import zlib
 from typing import Any
 
 import numpy as np
-from lib.training import Arrays, Recipe, options, split, train
+from lib.training import Arrays, Recipe, main, split
 
 from procession.train import Initializer, ModelHelper, brew, build_adagrad
 
@@ -67,4 +67,4 @@ def collate(examples: Arrays) -> tuple[Any, ...]:
 RECIPE = Recipe(characters, build, optimize, ("words", "lengths", "label"), collate)
 
 if __name__ == "__main__":
-    train(RECIPE, options("Train an embedding to tell characters by their names.", epochs=5))
+    main(RECIPE, "Train an embedding to tell characters by their names.", epochs=5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib.training import Arrays, Recipe, digits, options, train
+from lib.training import Arrays, Recipe, digits, main
 
 from procession.train import ModelHelper, brew, build_adam
 
@@ -22,7 +22,7 @@ def build(model: ModelHelper, prefix: str) -> tuple[Any, Any]:
 
 def optimize(model: ModelHelper) -> None:
     """Adam, in smaller and smaller steps."""
-    build_adam(model, base_learning_rate=0.005, policy="exp", gamma=0.998)
+    build_adam(model, base_learning_rate=0.02, policy="exp", gamma=0.99)
 
 
 def collate(examples: Arrays) -> tuple[Any, ...]:
@@ -33,4 +33,4 @@ def collate(examples: Arrays) -> tuple[Any, ...]:
 RECIPE = Recipe(digits, build, optimize, ("image", "label"), collate)
 
 if __name__ == "__main__":
-    train(RECIPE, options("Train a network of two layers to read digits.", epochs=20))
+    main(RECIPE, "Train a network of two layers to read digits.", epochs=20)

@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+from lib.plot import FORMATS, Course, plot, why_not
 
 from procession import LocalSession, Node, ProcessSession, Session, Task, TaskGroup, WorkspaceType
+from procession.cluster import blas
 from procession.train import DataParallel, ModelHelper, data_parallel
 
 Arrays = dict[str, Any]
 """Name -> an array with an element for each example."""
 HELD_OUT, CHANCE = "held_out", "chance"
+INTERRUPTED, UNHEARD = 130, 141
+"""What a shell says of a command that Ctrl-C has ended, and of one whose reader has gone."""
+BLAS_THREADS = 1
+"""Of each node: products of a batch are too small for a second thread to pay, and where other
+processes compute, too, each of them would wait for it."""
 
 
 @dataclass(frozen=True)
@@ -123,28 +131,53 @@ class Measure:
         return float(self._output.fetch())
 
 
-def options(description: str, epochs: int) -> argparse.Namespace:
-    """Read the command line."""
+def options(recipe: Recipe, description: str, epochs: int) -> argparse.Namespace:
+    """Read the command line. What cannot be done ends the script, before it does anything."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--nodes", type=int, default=2, help="how many nodes (default 2)")
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        default=2,
+        help=f"how many nodes; the batch of {recipe.batch} examples has to be divisible by it "
+        "(default 2)",
+    )
     parser.add_argument(
         "--epochs", type=int, default=epochs, help=f"how many epochs (default {epochs})"
     )
     parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal numbers")
     parser.add_argument("--local", action="store_true", help="run in this process")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw loss and accuracy")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help=f"draw loss and accuracy, as {', '.join(FORMATS)}",
+    )
     given = parser.parse_args()
     if given.nodes < 1 or given.epochs < 1:
         parser.error("--nodes and --epochs are numbers from 1 on")
+    if recipe.batch % given.nodes:
+        divisors = [str(n) for n in range(1, recipe.batch + 1) if recipe.batch % n == 0]
+        parser.error(
+            f"--nodes has to divide the batch of {recipe.batch} examples: it may be "
+            f"{', '.join(divisors)}"
+        )
     if given.seed < 0:
         parser.error("--seed is a number from 0 on")
-    if given.plot is not None and importlib.util.find_spec("matplotlib") is None:
-        parser.error(
-            "--plot needs matplotlib, which comes with the extra 'cli': "
-            "pip install 'procession[cli]'"
-        )
-    given.error = parser.error
+    if given.plot is not None:
+        why = why_not(given.plot)
+        if why is not None:
+            parser.error(f"--plot {why}")
     return given
+
+
+def say(line: str) -> None:
+    """Print a line. Where nobody reads any more, as behind `| head`, the script ends."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer would have Python complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(UNHEARD) from None
 
 
 @contextmanager
@@ -161,36 +194,15 @@ def progress(epochs: int) -> Iterator[Callable[[int, float, float, float], None]
 
             yield advance
         return
-    print("epoch   loss   held-out accuracy   seconds")
-    yield lambda epoch, loss, accuracy, seconds: print(
-        f"{epoch:5}   {loss:.4f}   {accuracy:17.4f}   {seconds:7.3f}", flush=True
+    say("epoch   loss   held-out accuracy   seconds")
+    yield lambda epoch, loss, accuracy, seconds: say(
+        f"{epoch:5}   {loss:.4f}   {accuracy:17.4f}   {seconds:7.3f}"
     )
 
 
-def plot(file: Path, losses: list[float], accuracies: list[float]) -> None:
-    """Draw what an epoch came to, one after the other."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (above, below) = pyplot.subplots(2, sharex=True, figsize=(6, 6))
-    numbers = range(1, len(losses) + 1)
-    above.semilogy(numbers, losses)
-    above.set_ylabel("loss")
-    below.plot(numbers, accuracies)
-    below.set_ylabel("held-out accuracy")
-    below.set_xlabel("epoch")
-    below.xaxis.get_major_locator().set_params(integer=True)
-    figure.tight_layout()
-    figure.savefig(file)
-
-
-def train(recipe: Recipe, given: argparse.Namespace) -> None:
-    """Train on the nodes, and say how well."""
+def train(recipe: Recipe, given: argparse.Namespace, course: Course) -> None:
+    """Train on the nodes, and tell of each epoch."""
     names = [f"node{number}" for number in range(1, given.nodes + 1)]
-    if recipe.batch % given.nodes:
-        given.error(f"--nodes has to divide the batch of {recipe.batch} examples")
     examples, _ = recipe.data(given.seed)
 
     def read(model: ModelHelper, shard: int, shards: int) -> None:
@@ -210,8 +222,7 @@ def train(recipe: Recipe, given: argparse.Namespace) -> None:
         metrics=["loss"],
     )
     measure = Measure(recipe, training, given.seed)
-    losses, accuracies = [], []
-    with LocalSession(isolate=True) if given.local else ProcessSession(names) as session:
+    with open_session(names, given.local) as session:
         session.run(training.init)
         measure.feed(session)
         compiled = session.compile(training.step)
@@ -220,10 +231,52 @@ def train(recipe: Recipe, given: argparse.Namespace) -> None:
                 began = time.perf_counter()
                 session.run(compiled)
                 seconds = time.perf_counter() - began
-                losses.append(training.mean("loss"))
-                accuracies.append(measure.run(session))
-                advance(epoch, losses[-1], accuracies[-1], seconds)
-    if given.plot is not None:
-        plot(given.plot, losses, accuracies)
+                loss, accuracy = training.mean("loss"), measure.run(session)
+                course.append((loss, accuracy))
+                advance(epoch, loss, accuracy, seconds)
+
+
+def open_session(names: list[str], local: bool) -> Session:
+    """A session of these nodes."""
+    if local:
+        blas.limit_threads(BLAS_THREADS)
+        return LocalSession(isolate=True)
+    return ProcessSession(names, threads_per_node=BLAS_THREADS)
+
+
+def main(recipe: Recipe, description: str, epochs: int) -> NoReturn:
+    """Do what the command line asks for: train, say how well, draw it.
+
+    Ctrl-C ends the training; what there is by then is told and drawn all the same.
+    """
+    try:
+        sys.exit(follow(recipe, options(recipe, description, epochs)))
+    except KeyboardInterrupt:
+        # While nothing was there yet, or a second one.
+        sys.exit(INTERRUPTED)
+
+
+def follow(recipe: Recipe, given: argparse.Namespace) -> int:
+    """Do what the options ask for; returns the exit code."""
+    course: Course = []
+    try:
+        train(recipe, given, course)
+        code = 0
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     count = "1 node" if given.nodes == 1 else f"{given.nodes} nodes"
-    print(f"held-out accuracy {accuracies[-1]:.4f} on {count}")
+    result = f"held-out accuracy {course[-1][1]:.4f} on {count}" if course else "nothing learned"
+    if code:
+        # Ctrl-C ends what reads standard output, too, such as tee.
+        print(
+            f"interrupted after {len(course)} of {given.epochs} epochs: {result}", file=sys.stderr
+        )
+    else:
+        say(result)
+    if given.plot is not None and course:
+        try:
+            plot(given.plot, course)
+        except OSError as error:
+            print(f"cannot write {str(given.plot)!r}: {error.strerror}", file=sys.stderr)
+            return code or 1
+    return code
