@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from lib.training import CHANCE, Arrays, Recipe, digits, main
 
-from procession.train import ModelHelper, add_weight_decay, brew, build_adam
+from procession.train import ModelHelper, add_weight_decay, brew, build_sgd
 
 
 def build(model: ModelHelper, prefix: str) -> tuple[Any, Any]:
@@ -27,9 +27,12 @@ def build(model: ModelHelper, prefix: str) -> tuple[Any, Any]:
 
 
 def optimize(model: ModelHelper) -> None:
-    """Adam, in smaller and smaller steps; a little of each weight is taken away."""
+    """Momentum, in smaller and smaller steps; a little of each weight is taken away.
+
+    Adam divides small gradients by their size, and so makes much of how they were rounded.
+    """
     add_weight_decay(model, 0.001)
-    build_adam(model, base_learning_rate=0.01, policy="exp", gamma=0.993)
+    build_sgd(model, base_learning_rate=0.1, momentum=0.9, policy="exp", gamma=0.99)
 
 
 def collate(examples: Arrays) -> tuple[Any, ...]:
