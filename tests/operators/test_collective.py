@@ -90,6 +90,16 @@ class TestResults:
         for got, value in zip(fetched(session, "x"), VALUES, strict=True):
             np.testing.assert_array_equal(got, value)
 
+    def test_a_large_tensor_twice(self, session: Session) -> None:
+        def calls(net: Net, rank: int) -> None:
+            net.ConstantFill([], "x", shape=[90_000], value=rank + 1.0)
+            net.Allreduce(["world", "x", "x"], ["x", "y"])
+
+        run(session, calls, turns=3)
+        for name in ("x", "y"):
+            for got in fetched(session, name):
+                assert (got == 3).all()
+
     @pytest.mark.parametrize("root", [0, 1])
     def test_reduce_leaves_the_others_as_they_are(self, session: Session, root: int) -> None:
         run(session, lambda net, rank: net.Reduce(["world", "x"], "x", root=root))

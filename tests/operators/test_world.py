@@ -31,7 +31,8 @@ def expected(op: str, values: list[Any]) -> Any:
     """What NumPy makes of it, in the order of the ranks."""
     dtype = values[0].dtype
     if op == "mean" and dtype.kind in "iu":
-        return (sum(value.astype(object) for value in values) // len(values)).astype(dtype)
+        total = sum([value.astype(np.int64) for value in values])
+        return np.asarray(total // len(values)).astype(dtype)
     if op == "mean" and dtype == np.float16:
         return np.asarray(np.mean(values, axis=0, dtype=np.float32)).astype(dtype)
     result = reduce(UFUNCS[op], values)

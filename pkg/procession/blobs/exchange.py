@@ -12,7 +12,7 @@ each rank, a *line* of control words and texts, and then areas for data.
     word RUN        its rank        the run in which it was last in here
     word ENDED      its rank        the last run whose program has ended well on its node
     word CALL + p   its rank        what the call is, as a number; p is that of the call, modulo 2
-    text CALL + p   its rank        the same for people
+    text CALL + p   its rank        the same for people (see `procession.operators.plans`)
     word OFFER + p  its rank        in a call of large tensors: whether the others may read them
                                     where they lie (NOT, NEWLY or AGAIN)
     words of mail   its rank        whom a message is for, its tag, how many parts it has put out

@@ -43,7 +43,7 @@ def seat_of(size: Any, rank: Any) -> tuple[int, int]:
         ValueError: They are no such numbers.
     """
     for name, value in (("size", size), ("rank", rank)):
-        if isinstance(value, str) or value != int(value):
+        if isinstance(value, str) or value % 1 != 0:
             raise ValueError(f"the {name} is a whole number, not {value!r}")
     if size < 1:
         raise ValueError(f"a world has at least one member: there is no size {size}")
@@ -81,7 +81,7 @@ def create_common_world(
 
     Caffe2: CreateCommonWorld. All members' operators stand in what is run together, one for each
     rank; that is looked at when it is compiled. Nobody waits for the others in here, but
-    in the first call. Running it again makes a new world.
+    in the first call. In another run it makes a new world.
 
     Args:
         kv_handler: Without effect: members find each other by the world's name.
@@ -172,12 +172,12 @@ def _checked(xs: Sequence[Any], op: str | None = None) -> list[Array]:
     for x in xs:
         if not isinstance(x, np.ndarray):
             raise TypeError(f"only tensors go from node to node, not a {type(x).__name__}")
-        if x.dtype.hasobject:
-            raise TypeError("tensors of objects do not go from node to node")
     first = xs[0].dtype
     if len(xs) > 1 and any(x.dtype != first for x in xs):
         kinds = ", ".join(sorted({str(x.dtype) for x in xs}))
         raise ValueError(f"tensors of one call are of one type, not of {kinds}")
+    if first.hasobject:
+        raise TypeError("tensors of objects do not go from node to node")
     if not first.itemsize or first.itemsize > 1024:
         raise TypeError(f"elements of type {first} do not go from node to node")
     if op is not None:
@@ -231,14 +231,19 @@ class _Results:
                 for blob, x in zip(tensors, xs, strict=True)
             ]
         names = context.outputs[: len(forms)]
+        self._inputs: dict[int, int] = {}
+        places = self._inputs
+        for place, blob in enumerate(tensors):
+            places[id(blob)] = -1 if id(blob) in places else place
+        seen: set[str] = set()
         for index, (name, (shape, dtype)) in enumerate(zip(names, forms, strict=True)):
-            blob = workspace.make(name)
-            if move and blob not in tensors:
+            in_place = name == context.inputs[index + 1]
+            blob = tensors[index] if in_place else workspace.make(name)
+            if move and id(blob) not in places:
                 _move(blob, world)
             self._blobs.append((name, blob))
-            taken = name in names[:index]
-            for place, tensor in enumerate(tensors):
-                taken |= tensor is blob and place != index
+            taken = places.get(id(blob), index) != index or name in seen
+            seen.add(name)
             self.arrays.append(np.empty(shape, dtype) if taken else blob.target(shape, dtype))
 
     def places(self, which: Sequence[int], results: bool) -> list[Place] | None:
@@ -256,7 +261,8 @@ class _Results:
             return tuple(self.arrays)
         for (name, blob), array in zip(self._blobs, self.arrays, strict=True):
             blob.store(array)
-            self._workspace.keep(name, blob)
+            if id(blob) not in self._inputs:
+                self._workspace.keep(name, blob)
         return WRITTEN
 
     def __enter__(self) -> _Results:
@@ -484,7 +490,8 @@ def send_tensor(
         raw_buffer: Without effect: shape and type always go along.
 
     Raises:
-        TypeError: The first input is not a common world, or the second not a tensor.
+        TypeError: The first input is not a common world, or the second not a tensor, or one of
+            objects or of elements with very many fields.
         ValueError: No such rank, or tag.
         CollectiveError: See `procession.errors`.
     """

@@ -21,6 +21,8 @@ ROUND = 2 << 20
 """Bytes that are reduced, by all together, before the results of the round before are copied."""
 AT_ONCE = 1 << 16
 """With more than two members: bytes up to which a tensor goes through the areas."""
+AT_ONCE_OF_TWO = PART
+"""The same with two."""
 _CACHE_LINE = 64
 
 Place = tuple[str, int, int]
@@ -138,7 +140,7 @@ def are_large(xs: Sequence[Array], size: int) -> bool:
             large += nbytes
         else:
             small += nbytes
-    at_once = PART if size <= 2 else AT_ONCE
+    at_once = AT_ONCE_OF_TWO if size <= 2 else AT_ONCE
     return large > at_once and small <= at_once
 
 

@@ -189,7 +189,7 @@ class Member:
         shares: int = 1,
     ) -> None:
         """Make a call."""
-        key = (kind, detail, *[(x.shape, x.dtype) for x in xs])
+        key = (kind, detail, *[x.shape for x in xs], xs[0].dtype if xs else None)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS:
@@ -218,11 +218,9 @@ class Member:
             if self._bell is not None:
                 what += (
                     "If two nodes share this workspace, as they do in a plain LocalSession, the "
-                    "world of each is a blob with a name of its own. Operators of one node "
+                    "world of each needs a blob with a name of its own. "
                 )
-            else:
-                what += "They "
-            raise self._error(f"{what}have a world each, by CloneCommonWorld")
+            raise self._error(f"{what}Operators of one node need a world each: CloneCommonWorld")
         if self._why is not None:
             self._lock.release()
             raise self._error(f"it cannot be used any more: {self._why}. {_ANEW}")

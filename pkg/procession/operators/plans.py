@@ -34,6 +34,10 @@ class Span(NamedTuple):
     """Where they begin in the area, in elements."""
 
 
+Whole = tuple[Array, Sequence[Sequence[Array]]]
+"""A member's own area, and for each tensor what is like it in each area."""
+
+
 @dataclass
 class Plan:
     """What is known of a call by what it looks like."""
@@ -42,8 +46,10 @@ class Plan:
     text: bytes
     """A line each for what it is called, what else has to be the same, and each tensor."""
     parts: Sequence[Sequence[Span]]
-    whole: Sequence[Sequence[Array]] | None = None
-    """For one tensor that goes through at once: each area's beginning, as an array like it."""
+    nbytes: int
+    """Of all tensors."""
+    whole: Sequence[Whole] | None = None
+    """If they go through at once: where they lie then, by turn."""
     direct: Any = None
     """What is known of it if its tensors are large; see `procession.operators.direct`."""
 
@@ -96,8 +102,11 @@ def fold(
     It may be another one, that of `rank`, if there is a `first` place for what is reduced before
     that.
     """
-    function = UFUNCS[op]
-    if len(values) == 1:
+    function, count = UFUNCS[op], len(values)
+    if count == 2 and op != "mean":
+        function(values[0], values[1], out=out)
+        return
+    if count == 1:
         np.copyto(out, values[0])
         return
     if op == "mean" and out.dtype.char in _WIDER:
@@ -115,7 +124,6 @@ def fold(
         for value in values[rank + 1 :]:
             function(out, value, out=out)
     if op == "mean":
-        count = len(values)
         if out.dtype.kind in "iu":
             np.floor_divide(out, out.dtype.type(count), out=out)
         elif count & (count - 1):
@@ -128,8 +136,8 @@ def fold(
 def _wide_mean(values: Sequence[Array], out: Array) -> None:
     """A mean of values of which the sum may have no place in their type."""
     wide = np.dtype(_WIDER[out.dtype.char]).type
-    total = np.add(values[0], values[1], dtype=wide)
-    for value in values[2:]:
+    total = np.array(values[0], wide)
+    for value in values[1:]:
         np.add(total, value, out=total)
     divide = np.divide if out.dtype.kind == "f" else np.floor_divide
     np.copyto(out, divide(total, wide(len(values)), out=total), casting="unsafe")
@@ -191,4 +199,4 @@ def plan_of(kind: str, xs: Sequence[Array], detail: str, shares: int) -> Plan:
     if xs:
         room = PART // shares // xs[0].itemsize
         parts = parts_of([x.size // shares for x in xs], room)
-    return Plan(number, packed(text), parts)
+    return Plan(number, packed(text), parts, sum([x.nbytes for x in xs]))

@@ -34,7 +34,7 @@ from procession.operators.arrays import Array
 from procession.operators.direct import Direct, Lent, Places, Sight, Way
 from procession.operators.mail import Mailing
 from procession.operators.member import Check, Clock, Venue
-from procession.operators.plans import Plan, Span, flat, fold, putter
+from procession.operators.plans import Plan, Span, Whole, flat, fold, putter
 
 Put = Callable[[Array, Sequence[Span]], None]
 Take = Callable[[Sequence[Array], Sequence[Span]], None]
@@ -133,18 +133,21 @@ class World(Mailing):
         places: Places | None,
         find: Find,
     ) -> None:
-        if plan.whole is None and len(xs) == 1 and xs[0].nbytes <= self._at_once:
-            plan.whole = self._shaped(xs[0])
+        if plan.whole is None and plan.nbytes <= self._at_once:
+            plan.whole = [self._whole(xs, areas) for areas in self._typed(xs[0].dtype)]
         if plan.whole is not None:
             turn = self._turn
             self._turn = turn + 1 if turn + 1 < TURNS else 0
-            areas = plan.whole[turn]
-            np.copyto(areas[self.rank], xs[0])
+            own, tensors = plan.whole[turn]
+            if len(xs) == 1:
+                np.copyto(own, xs[0])
+            else:
+                np.concatenate(xs, axis=None, out=own)
             self._arrive()
             self._wait(self._arrived, check)
             self._compare(plan)
-            if outs:
-                fold(areas, outs[0], op)
+            for values, out in zip(tensors, outs, strict=False):
+                fold(values, out, op)
             return
 
         def through() -> tuple[Put, Take]:
@@ -485,11 +488,14 @@ class World(Mailing):
                     outs[array][start:stop] = areas[0][at : at + stop - start]
             self._turn = (self._turn + 1) % TURNS
 
-    def _shaped(self, x: Array) -> Sequence[Sequence[Array]]:
-        """The beginnings of the areas as arrays like this one, which has room there."""
-        return [
-            [area[: x.size].reshape(x.shape) for area in areas] for areas in self._typed(x.dtype)
-        ]
+    def _whole(self, xs: Sequence[Array], areas: Sequence[Array]) -> Whole:
+        """Areas in which such tensors lie one behind the other, for which there is room."""
+        tensors, at = [], 0
+        for x in xs:
+            tensors.append([area[at : at + x.size].reshape(x.shape) for area in areas])
+            at += x.size
+        own = areas[self.rank][:at]
+        return own.reshape(xs[0].shape) if len(xs) == 1 else own, tensors
 
     def _typed(self, dtype: np.dtype[Any]) -> Sequence[Sequence[Array]]:
         """The areas as arrays of a dtype."""
