@@ -193,10 +193,11 @@ def script(tmp_path: Path) -> Iterator[type]:
     yield start
     for each in started:
         each.process.kill()
-        each.process.communicate()
+        # Its pipes are theirs as well.
         for process in each.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        each.process.communicate()
 
 
 ENDS = {

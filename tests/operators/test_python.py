@@ -192,6 +192,14 @@ def test_builder_without_keywords():
     assert y == 3
 
 
+def test_builder_that_returns_no_function():
+    def build():
+        pass
+
+    with pytest.raises(TypeError, match=r"the builder returns the function .*build has returned N"):
+        python((build, (), {}))
+
+
 def test_exceptions_pass_through():
     def fail(inputs, outputs):
         raise KeyError("oops")

@@ -286,6 +286,20 @@ def test_what_an_operator_error_knows(session):
     assert "ValueError" in error.remote_traceback
 
 
+def test_errors_end_with_the_debug_info_of_the_operator():
+    net = Net("faulty")
+    net.Add(["x", "y"], "z", debug_info="Feed x and y alike")
+    session = LocalSession()
+    session.workspace().feed_blob("x", np.zeros(3, np.float32))
+    with pytest.raises(BlobNotFoundError) as missing:
+        session.run(net)
+    session.workspace().feed_blob("y", np.zeros(2, np.float32))
+    with pytest.raises(OperatorError) as failed:
+        session.run(net)
+    for caught in (missing, failed):
+        assert str(caught.value).endswith("\n  Feed x and y alike")
+
+
 def test_the_node_of_an_isolated_session_is_named():
     net = Net("n")
     net.Python(failing(KeyError("k")))([], [])

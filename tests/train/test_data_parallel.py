@@ -21,7 +21,15 @@ from tests.train.parallel import (
     trained,
 )
 
-from procession import BlobReference, GraphError, LocalSession, NameScope, Node, OperatorError
+from procession import (
+    BlobNotFoundError,
+    BlobReference,
+    GraphError,
+    LocalSession,
+    NameScope,
+    Node,
+    OperatorError,
+)
 from procession.train import (
     DataParallel,
     Initializer,
@@ -394,11 +402,32 @@ def test_nodes_that_share_a_workspace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "message"), [([], "at least one node"), (["a", "b", Node("a")], "'a' cannot be")]
+    ("nodes", "message"),
+    [
+        ([], "at least one node"),
+        (["a", "b", Node("a")], "'a' cannot be"),
+        (2, r"nodes, by name, not 2: \["),
+    ],
 )
 def test_nodes(nodes: Any, message: str) -> None:
     with pytest.raises(GraphError, match=message):
         data_parallel(mlp, nodes, OPTIMIZERS["sgd"])
+
+
+def test_functions_that_take_something_else() -> None:
+    sgd = OPTIMIZERS["sgd"]
+    with pytest.raises(GraphError, match=r"calls as read\(model, shard, shards\), which .*mlp\(m"):
+        data_parallel(mlp, names(1), sgd, read=mlp)
+    with pytest.raises(GraphError, match=r"as optimize\(model\), which build_sgd\(.*base_learning"):
+        data_parallel(mlp, names(1), build_sgd)
+    with pytest.raises(GraphError, match=r"as build\(model\), not None"):
+        data_parallel(None, names(1), sgd)  # type: ignore[arg-type]
+
+
+def test_the_mean_of_what_is_no_metric() -> None:
+    training = data_parallel(mlp, names(1), OPTIMIZERS["sgd"], metrics="loss")
+    with pytest.raises(BlobNotFoundError, match=r"'los' is no metric .* 'loss'.* metrics are: l"):
+        training.mean("los")
 
 
 @pytest.mark.parametrize("built", [None, [], ["x"], [None], 3, BlobReference("loss"), "loss"])

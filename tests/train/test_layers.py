@@ -144,6 +144,11 @@ def test_mistakes() -> None:
     assert not model.params
     with pytest.raises(UnknownArgumentError, match="'stride'"):
         brew.fc(model, "x", "y", 3, 2, stride=2)
+    with pytest.raises(UnknownArgumentError, match=r"brew.fc has no .* 'weight_init'") as caught:
+        brew.fc(model, "x", "typo", 3, 2, wieght_init=("XavierFill", {}))
+    assert (caught.value.operator, caught.value.argument) == ("FC", "wieght_init")
+    with pytest.raises(UnknownArgumentError, match=r"brew.lstm has no .* mean 'dim_in'"):
+        brew.lstm(model, "x", "memory", dim_on=3, dim_out=2)
     with pytest.raises(OperatorSignatureError):
         brew.relu(model, 3, "y")
 

@@ -268,7 +268,7 @@ def test_what_they_cannot_do(training: Any) -> None:
         (lambda: build_rms_prop(sparse, 0.1), "cannot update 'table': its gradient is sparse"),
         (lambda: build_yellowfin(sparse), "its gradient is sparse"),
         (lambda: build_gftrl(sparse), "its gradient is sparse"),
-        (lambda: build_adagrad(model, 0.1, rowWise=True), "rowWise is for sparse gradients"),
+        (lambda: build_adagrad(model, 0.1, rowWise=True), r"UseOptimizer\(AdagradOptimizer\("),
         (lambda: build_adam(model, 0.1, rowWise=True), "rowWise is for sparse gradients"),
         (lambda: build_adagrad(sparse, 0.1, decay=0.5), "no decay but 1"),
         (lambda: build_adagrad(model, 0.1, lars=1.0, weight_decay=0.1), "not both"),
@@ -286,6 +286,13 @@ def test_what_they_cannot_do(training: Any) -> None:
             wrong()
     with pytest.raises(GraphError, match="AddGradientOperators first"):
         build_sgd(ModelHelper("new"), 0.1)
+    for options, text in (
+        ({"policy": "stepp"}, "'stepp' is not a policy. Did you mean 'step'"),
+        ({"policy": "step", "gamma": 0.5}, "SgdOptimizer has no such rate: .*'stepsize'"),
+    ):
+        fresh = training.model()
+        with NameScope("part"), pytest.raises(GraphError, match=text):
+            build_sgd(fresh, 0.1, **options)
     with pytest.raises(TypeError, match="polisy"):
         build(model, SgdOptimizer(0.1, polisy="fixed"))
 

@@ -16,10 +16,12 @@ from procession import (
     Workspace,
 )
 from procession.train import (
+    Initializer,
     ModelHelper,
     brew,
     build_adam,
     build_sgd,
+    data_parallel,
     load,
     predictor_net,
     save,
@@ -97,6 +99,55 @@ def test_a_file_of_another_model(training: Any, tmp_path: Path) -> None:
     with pytest.raises(GraphError, match=r"'hidden_w' has the shape \(6, 4\) there, not \(8, 4\)"):
         load(path, training.workspace, wider)
     assert (training.fetch("out_w") == before).all()
+
+
+def test_what_is_no_file_of_a_state(training: Any, tmp_path: Path) -> None:
+    path, model = tmp_path / "state.npz", training.model()
+    training.begin(model)
+    save(path, training.workspace, model)
+    whole = path.read_bytes()
+    at = whole.index(training.fetch("hidden_w").tobytes())
+    for wrong in (b"hello", b"", whole[:-30], whole[:at] + b"?" + whole[at + 1 :]):
+        path.write_bytes(wrong)
+        with pytest.raises(GraphError, match=r"state\.npz' is no file that save has written"):
+            load(path, training.workspace, model)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.npz", training.workspace, model)
+
+
+def test_what_is_no_workspace_and_what_no_model(training: Any, tmp_path: Path) -> None:
+    path, model = tmp_path / "state.npz", training.model()
+    parallel = data_parallel(lambda m: brew.fc(m, "x", "y", 4, 1), ["n1"], adam)
+    with LocalSession() as session:
+        for go in (save, load):
+            with pytest.raises(GraphError, match=r"not LocalSession; .* session\.workspace\(\)"):
+                go(path, session, model)
+            with pytest.raises(GraphError, match="in a workspace, not dict"):
+                go(path, {}, model)
+            with pytest.raises(GraphError, match=r"not DataParallel; it has one, \.model"):
+                go(path, session.workspace(), parallel)
+        model.net.Copy("hidden_w", "seen")
+        model.param_init_net.ConstantFill([], "seen", shape=[1])
+        session.run(model.param_init_net)
+        session.workspace().feed_blob("seen", np.array(["a", None], object))
+        with pytest.raises(GraphError, match="numbers: 'seen' is not"):
+            save(path, session.workspace(), model)
+    assert not path.exists()
+
+
+def test_blobs_of_any_name_are_saved(tmp_path: Path) -> None:
+    path, workspace = tmp_path / "state.npz", Workspace()
+    model = ModelHelper("names")
+    names = ["file", "allow_pickle", "args", "a/b", "../up", "x.npy", "\u00e9"]
+    for number, name in enumerate(names):
+        model.create_param(name, [2], Initializer("ConstantFill", value=float(number)))
+    workspace.run(model.param_init_net)
+    save(path, workspace, model)
+    with np.load(path) as stored:
+        assert stored["file"].tolist() == [0, 0]
+    fresh = Workspace()
+    load(path, fresh, model)
+    assert [fresh.fetch_blob(name)[0] for name in names] == [*range(len(names))]
 
 
 def test_what_else_changes_has_a_shape_too(tmp_path: Path) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-
-from procession.errors import did_you_mean
 
 NAME = "caffe2"
 _HOME = "procession.caffe2"
@@ -27,6 +26,13 @@ def existing() -> list[str]:
         for path in (_FOLDER / folder).glob("*.py")
         if not path.stem.startswith("_")
     )
+
+
+def _nearest(name: str) -> list[str]:
+    """Three modules that are called most like it; what they are in, all have in common."""
+    known = {module.rpartition(".")[2]: module for module in existing()}
+    close = get_close_matches(name.rpartition(".")[2], known, n=3, cutoff=0)
+    return [known[last] for last in close]
 
 
 class _Alias(Loader):
@@ -64,8 +70,9 @@ class _Finder(MetaPathFinder):
             home = f"{_HOME}.{rest}"
         else:
             raise ModuleNotFoundError(
-                f"{fullname} does not exist in Procession (yet)."
-                f"{did_you_mean(fullname, existing())} There are: {', '.join(existing())}.",
+                f"{fullname} does not exist in Procession. The nearest are "
+                f"{', '.join(_nearest(fullname))}; docs/caffe2.md lists all modules, as does "
+                f"{__name__}.existing(), and what to use in place of others",
                 name=fullname,
             )
         is_package = fullname in _PACKAGES

@@ -178,6 +178,7 @@ class Lowering:
             arguments=arguments,
             source=describe(operator.source),
             seed=seed,
+            debug_info=operator.debug_info,
         )
 
     def _argument(self, value: Any, strict: bool) -> Any:

@@ -144,7 +144,7 @@ def CreateOperator(
         device_option: Left out, that of the device scope in force.
         arg: Arguments as messages.
         engine: Kept, and without effect: there is one implementation.
-        debug_info: Kept for the reader.
+        debug_info: A line for the reader; errors of the operator end with it.
         kwargs: The operator's arguments; those that are None are left out. `random_seed` is the
             seed of its device option.
     """

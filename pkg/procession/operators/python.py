@@ -132,6 +132,12 @@ def _built(func: tuple[Any, ...], context: Context) -> Any:
     if function is None:
         builder, arguments, *keywords = func
         function = builder(*arguments, **(keywords[0] if keywords else {}))
+        if not callable(function):
+            name = getattr(builder, "__qualname__", repr(builder))
+            raise TypeError(
+                f"in (builder, args, kwargs) the builder returns the function that is called: "
+                f"{name} has returned {function!r}"
+            )
         made[context.workspace] = function
     return function
 
@@ -218,6 +224,7 @@ def python(
 
     Raises:
         ValueError: An output was not written, and must be.
+        TypeError: The builder has returned no function.
         Exception: Whatever the function raises.
     """
     return _call(inputs, func, pass_workspace, must_write, context)

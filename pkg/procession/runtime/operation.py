@@ -336,9 +336,7 @@ class PreparedOperation:
         objects = [n for n, v in zip(spec.inputs, values, strict=False) if isinstance(v, list)]
         if objects:
             text += f"\n  ({objects[0]} is a list: for a tensor, feed numpy.array(...))"
-        if spec.source:
-            text += f"\n  added at {spec.source}"
-        return text
+        return text + spec.origin
 
     def _missing(
         self, name: str, workspace: Workspace, task: str
@@ -347,8 +345,7 @@ class PreparedOperation:
         error = workspace.not_found(name)
         error.task = task
         error.message += f"\n  wanted by operator {spec} of net {spec.net!r} (task {task!r})"
-        if spec.source:
-            error.message += f"\n  added at {spec.source}"
+        error.message += spec.origin
         return error
 
     def fail(

@@ -30,6 +30,14 @@ class Operation:
     source: str
     """The line of the user's script that added it, as text."""
     seed: int | None = None
+    debug_info: str = ""
+    """What who added it wants to be read when it fails."""
+
+    @property
+    def origin(self) -> str:
+        """Lines to end an error with: where it comes from, and its `debug_info`."""
+        text = f"\n  added at {self.source}" if self.source else ""
+        return text + (f"\n  {self.debug_info}" if self.debug_info else "")
 
     @cached_property
     def nets(self) -> tuple[NetProgram, ...]:

@@ -109,8 +109,7 @@ class Session(ABC):
             SessionClosedError, SessionBusyError, RunnableTypeError: See there.
             ValueError: A timeout that is no number above 0.
         """
-        if not self._open:
-            self._check_open()
+        self._check_open()
         # A look instead of a call: a run may take no longer than some calls.
         compiled = runnable if isinstance(runnable, CompiledRunnable) else self._compiled(runnable)
         seconds = self._timeout if timeout is None else checked_timeout(timeout)
@@ -445,8 +444,7 @@ class Session(ABC):
             operation = program.reader(blob)
             if operation is not None:
                 error.message += (
-                    f"\n  wanted by operator {operation} of net {operation.net!r}"
-                    f"\n  added at {operation.source}"
+                    f"\n  wanted by operator {operation} of net {operation.net!r}{operation.origin}"
                 )
             raise error
 

@@ -22,6 +22,7 @@ In the order in which one stands on the other:
     checkpoint.py    the state of a training in a file
     gradient_reduction.py               gradients that become their mean over several nodes
     replica.py       a node's model, and what keeps it equal to the others
+    updates.py       whether an optimizer that was added does what was meant
     data_parallel.py                    one model on several nodes
 """
 

@@ -123,7 +123,9 @@ class AdagradOptimizer(Optimizer):
         if grad is None:
             if self.rowWise:
                 raise GraphError(
-                    f"rowWise is for sparse gradients, which {param_info.name!r} has not"
+                    f"rowWise is for sparse gradients, which {param_info.name!r} has not. Make "
+                    f"the tables in UseOptimizer({type(self).__name__}(..., rowWise=True)), and "
+                    f"build without rowWise"
                 )
             told = _effective(
                 param_info, self.output_effective_lr, self.output_effective_lr_and_update
@@ -409,7 +411,9 @@ class AdamOptimizer(Optimizer):
         if grad is None:
             if self.rowWise:
                 raise GraphError(
-                    f"rowWise is for sparse gradients, which {param_info.name!r} has not"
+                    f"rowWise is for sparse gradients, which {param_info.name!r} has not. Make "
+                    f"the tables in UseOptimizer({type(self).__name__}(..., rowWise=True)), and "
+                    f"build without rowWise"
                 )
             values = param_info.grad
             net.Adam([*state, values, rate, iteration], outputs, **options)

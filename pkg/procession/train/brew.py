@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from procession import GraphError
-from procession.errors import UnknownOperatorError, did_you_mean
+from procession.errors import UnknownArgumentError, UnknownOperatorError, did_you_mean
 from procession.train.layers import (
     activation,
     algebra,
@@ -72,6 +72,20 @@ def arg_scope(single_helper_or_list: Any, **kwargs: Any) -> Iterator[None]:
         _defaults.reset(token)
 
 
+def _unknown(
+    helper: str, argument: str, known: list[str], error: UnknownArgumentError | None = None
+) -> UnknownArgumentError:
+    """What to raise of an argument that neither a helper has nor, by `error`, its operator."""
+    operator = None if error is None else error.operator
+    passed_on = "" if error is None else f" What else it is given, goes to its operator: {error}"
+    return UnknownArgumentError(
+        f"brew.{helper} has no argument {argument!r}.{did_you_mean(argument, known)} "
+        f"It has: {', '.join(known)}.{passed_on}",
+        operator=operator,
+        argument=argument,
+    )
+
+
 class Helpers:
     """Helpers by name.
 
@@ -88,6 +102,7 @@ class Helpers:
         """Have a function among them; returns the helper, which heeds the scopes."""
         parameters = inspect.signature(function).parameters.values()
         names = {each.name for each in parameters}
+        known = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
         takes_more = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
         name = function.__name__
 
@@ -99,7 +114,16 @@ class Helpers:
             # Arguments that its operators do not have, a strict net would refuse.
             lax = takes_more and not model.net.strict
             own = {key: deepcopy(v) for key, v in model.arg_scope.items() if lax or key in names}
-            return function(*args, **{**own, **_defaults.get().get(name, {}), **kwargs})
+            given = {**own, **_defaults.get().get(name, {}), **kwargs}
+            unknown = [key for key in given if key not in names]
+            if unknown and not takes_more:
+                raise _unknown(name, unknown[0], known)
+            try:
+                return function(*args, **given)
+            except UnknownArgumentError as error:
+                if error.argument not in unknown:
+                    raise
+                raise _unknown(name, error.argument, known, error) from None
 
         self.known[name] = call
         return cast("Callable[Given, Made]", call)

@@ -146,7 +146,10 @@ def build(
             chosen = info.optimizer
             chosen.add_lr_multiplier(multiplier)
         with DeviceScope(get_param_device(info.name, info.grad, devices)):
+            before = len(model.net.message.op)
             chosen(model.net, model.param_init_net, info)
+        added = list(model.net.message.op)[before:]
+        info.updates += any(info.name in operator.output for operator in added)
     return optimizer
 
 

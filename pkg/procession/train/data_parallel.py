@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from math import isfinite
 from numbers import Real
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from procession import (
+    BlobNotFoundError,
     BlobReference,
     GraphError,
     Node,
@@ -29,10 +31,12 @@ from procession import (
     infer_shapes_and_types,
 )
 from procession.core import EmptyNameScope
+from procession.errors import did_you_mean
 from procession.train.gradient_reduction import World, reduce_gradients, shares
 from procession.train.likeness import Additions
 from procession.train.model import ModelHelper
 from procession.train.replica import Replica, made_by
+from procession.train.updates import see_that_it_trains
 
 BUCKET_BYTES = 1 << 20
 """How large buckets may become unless that is said."""
@@ -52,7 +56,7 @@ class DataParallel:
     """Some steps of training."""
     sync: TaskGroup
     """Gives rank 0's state to all: for when that was loaded from a file, or a run was broken off.
-    The common world is made anew."""
+    The common world is made anew. Refused if another node was given a state, and rank 0 was not."""
     metrics: Mapping[str, tuple[TaskOutput, ...]]
     """Metric -> its mean over the steps of the latest run, by rank."""
     stopped: TaskOutput | None
@@ -63,14 +67,22 @@ class DataParallel:
         """The model of rank 0: to be saved and loaded, and to share parameters with others."""
         return self.models[0]
 
-    def mean(self, metric: str) -> float:
+    def mean(self, metric: str | BlobReference) -> float:
         """The mean of a metric over the nodes, and over the steps of the latest run.
 
         Raises:
-            KeyError: It is not among `metrics`.
+            BlobNotFoundError: It is not among `metrics`; a KeyError, too.
             OutputNotReadyError: `step` has not been run.
         """
-        return float(np.mean([np.mean(output.fetch()) for output in self.metrics[metric]]))
+        name = str(metric)
+        if name not in self.metrics:
+            raise BlobNotFoundError(
+                f"{name!r} is no metric of this training."
+                f"{did_you_mean(name, self.metrics)} Its metrics are: "
+                f"{', '.join(self.metrics) or 'none'}; they are given to data_parallel",
+                blob=name,
+            )
+        return float(np.mean([np.mean(output.fetch()) for output in self.metrics[name]]))
 
 
 def data_parallel(
@@ -101,29 +113,38 @@ def data_parallel(
     makes them their mean over the nodes.
 
     Args:
-        build: Adds the forward pass, and returns the loss, or a list of losses.
+        build: Adds the forward pass, and returns the loss, or a list of losses: blobs of one
+            number each.
         nodes: The nodes, by rank.
         optimize: Has an optimizer update the model: `lambda model: build_adam(model, 0.01)`. The
             gradients are reduced before.
-        name: What models, tasks and the common world are called.
+        name: What the first node's model, tasks and the common world are called; the models of
+            other nodes have the node's name behind it.
         read: Adds to `model.net` what makes a batch, given the model, the node's shard of the data,
             and how many shards there are. What it keeps from step to step is the node's own. Left
             out, batches are fed.
         steps: How many steps a run of `step` takes.
         metrics: Blobs of one number each that the models make in a step, or one of them.
-        stop: A blob of one element of the models: once it is true on any node, the run ends on all
-            of them behind that step. The next run begins as ever.
+        stop: A blob of one bool of the models, such as a comparison makes: once it is true on any
+            node, the run ends on all of them behind that step. The next run begins as ever.
         bucket_bytes: How many bytes of gradients are reduced at once; a larger one goes alone.
         arg_scope: Of the models; see `ModelHelper`.
         timeout_sec: How many seconds a node waits for the others in a step.
 
     Raises:
-        GraphError: No nodes, or one of them twice; a model without a loss, or with gradients
-            already, or with other parameters or operators than that of the first node; a metric,
-            or a `stop`, that the model does not make; less than one step in a run, or one byte in
-            a bucket; a `timeout_sec` that is no time.
+        GraphError: A function that takes other arguments; no nodes, or one of them twice; a model
+            without a loss, or with gradients already, or with other parameters or operators than
+            that of the first node; an `optimize` that updates nothing, or a parameter twice, or
+            changes a gradient behind its update; a metric, or a `stop`, that the model does not
+            make; less than one step in a run, or one byte in a bucket; a `timeout_sec` that is no
+            time. When run, in an OperatorError: a loss or a metric of many numbers, a `stop` that
+            is not one bool.
     """
     places = _places(nodes)
+    _see_what_it_takes(build, "build", "model")
+    _see_what_it_takes(optimize, "optimize", "model")
+    if read is not None:
+        _see_what_it_takes(read, "read", "model, shard, shards")
     if steps < 1:
         raise GraphError(f"a run of data_parallel takes at least one step, not {steps}")
     if bucket_bytes < 1:
@@ -137,7 +158,8 @@ def data_parallel(
     first: Additions | None = None
     for rank, node in enumerate(places):
         with node:
-            model = ModelHelper(name, arg_scope=dict(arg_scope or {}))
+            called = f"{members[0].base}/{node}" if members else name
+            model = ModelHelper(called, arg_scope=dict(arg_scope or {}))
             own = _read(read, model, rank, len(places))
             skip = len(model.net.message.op)
             base = members[0].base if members else model.net.Name()
@@ -152,11 +174,14 @@ def data_parallel(
             model.AddGradientOperators(shares(model, world, losses), skip)
             with EmptyNameScope():
                 reduce_gradients(model, world, bucket_bytes, shapes, types)
+            since = len(model.net.message.op)
             optimize(model)
+            see_that_it_trains(model, since)
             if first is not None:
                 first.compare(additions)
             first = first or additions
-            members.append(Replica(model, places, base, world, own, types, timeout_sec))
+            of_run = [str(loss) for loss in losses]
+            members.append(Replica(model, places, base, world, own, types, timeout_sec, of_run))
     with EmptyNameScope():
         return _groups(members, steps, [*dict.fromkeys(map(str, wanted))], stop)
 
@@ -193,6 +218,11 @@ def _group(members: Sequence[Replica], task: Callable[[Replica], Any]) -> TaskGr
 def _places(nodes: Iterable[str | Node]) -> list[Node]:
     if isinstance(nodes, (str, Node)):
         nodes = [nodes]
+    if not isinstance(nodes, Iterable):
+        raise GraphError(
+            f"data_parallel is given nodes, by name, not {nodes!r}: "
+            f'["n1", "n2"], or [f"n{{i}}" for i in range(2)]'
+        )
     places = [node if isinstance(node, Node) else Node(node) for node in nodes]
     names = [str(place) for place in places]
     if not names:
@@ -204,6 +234,23 @@ def _places(nodes: Iterable[str | Node]) -> list[Node]:
             f"cannot be there twice"
         )
     return places
+
+
+def _see_what_it_takes(function: Any, called: str, takes: str) -> None:
+    """Refuse, by its name, what cannot be called with these arguments."""
+    needed = f"{called} is a function that data_parallel calls as {called}({takes})"
+    if not callable(function):
+        raise GraphError(f"{needed}, not {function!r}")
+    try:
+        parameters = signature(function)
+    except (TypeError, ValueError):  # Some functions of C do not tell.
+        return
+    try:
+        parameters.bind(*takes.split(", "))
+    except TypeError as error:
+        name = getattr(function, "__qualname__", repr(function))
+        own = ", ".join(parameters.parameters)
+        raise GraphError(f"{needed}, which {name}({own}) cannot be: {error}") from None
 
 
 def _read(read: Any, model: ModelHelper, rank: int, size: int) -> frozenset[str]:

@@ -9,10 +9,22 @@ import copy
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from procession import BlobReference, GraphError, Net, count_runs, infer_shapes_and_types
+import numpy as np
+
+from procession import (
+    BlobReference,
+    GraphError,
+    Net,
+    OperatorError,
+    Workspace,
+    count_runs,
+    infer_shapes_and_types,
+)
 from procession.core import (
+    CreateOperator,
     CurrentDeviceScope,
     DataType,
+    EmptyNameScope,
     GradientSlice,
     ScopedBlobReference,
     ScopedName,
@@ -120,6 +132,9 @@ class Optimizer:
 
         Returns:
             The rate, times the multipliers in force, and the counter.
+
+        Raises:
+            GraphError: There is no such policy, or it needs another argument.
         """
         name = learning_rate_blob or self.make_unique_blob_name("lr")
         counter = ScopedBlobReference(OPTIMIZER_ITERATION_NAME)
@@ -127,6 +142,8 @@ class Optimizer:
         if net.BlobIsDefined(ScopedName(name)):
             rate = net.GetBlobRef(ScopedName(name))
         else:
+            if policy != "fixed":
+                self._try(iter_val, policy, kwargs)
             rate = net.LearningRate(
                 [iteration], name, base_lr=-base_learning_rate, policy=policy, **kwargs
             )
@@ -140,6 +157,19 @@ class Optimizer:
             scaled = self.make_unique_blob_name("local_scaled_lr")
             rate = net.Mul([rate, self._local_lr_multiplier], scaled, broadcast=1)
         return rate, iteration
+
+    def _try(self, iteration: int, policy: str, arguments: dict[str, Any]) -> None:
+        """Have a policy computed once: all that it needs is known."""
+        workspace = Workspace()
+        workspace.feed_blob("iteration", np.array([iteration], np.int64))
+        with EmptyNameScope():
+            rate = CreateOperator(
+                "LearningRate", ["iteration"], ["rate"], base_lr=1.0, policy=policy, **arguments
+            )
+        try:
+            workspace.run(rate)
+        except OperatorError as error:
+            raise GraphError(f"{type(self).__name__} has no such rate: {error.__cause__}") from None
 
     def add_lr_multiplier(self, lr_multiplier: Any) -> None:
         """Multiply the learning rate with a blob in all updates from here on; None: with none."""

@@ -59,6 +59,8 @@ class ParameterInfo:
         self.blob_copy = blob_copy
         self.regularizer: Any = None
         """What `regularizer.apply_regularizers_on_loss` and `..._after_optimizer` use for it."""
+        self.updates = 0
+        """How many optimizers have been built that update it."""
         self._optimizer: Any = None
 
     @property
