@@ -19,10 +19,6 @@ class Runs(Protocol):
         """Run it once."""
 
 
-_LOCK = threading.Lock()
-"""Held where threads of a run change what they share: that is rare, and quick."""
-
-
 class Failure:
     """What failed first among things that run at once.
 
@@ -30,16 +26,17 @@ class Failure:
     each is noted where and when it happens.
     """
 
-    __slots__ = ("_error",)
+    __slots__ = ("_error", "_lock")
 
     def __init__(self) -> None:
         self._error: BaseException | None = None
+        self._lock = threading.Lock()
 
     def note(self, error: BaseException) -> None:
         """An error happens now. Being called off is none."""
         if isinstance(error, Cancelled):
             return
-        with _LOCK:
+        with self._lock:
             if self._error is None:
                 self._error = error
 
@@ -75,7 +72,7 @@ class WholeRun:
         on_failure: Told of what fails, when it does.
     """
 
-    __slots__ = ("_on_failure", "_once", "_stop", "failure")
+    __slots__ = ("_lock", "_on_failure", "_once", "_stop", "failure")
 
     def __init__(
         self, monitor: Monitor, on_failure: Callable[[BaseException], None] | None = None
@@ -83,11 +80,12 @@ class WholeRun:
         self._stop = monitor.stop
         self._on_failure = on_failure
         self._once: set[int] = set()
+        self._lock = threading.Lock()
         self.failure = Failure()
 
     def first_time(self, step: StepProgram) -> bool:
         """Whether nobody asked this of the step in this run before."""
-        with _LOCK:
+        with self._lock:
             if id(step) in self._once:
                 return False
             self._once.add(id(step))
