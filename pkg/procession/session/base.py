@@ -25,7 +25,7 @@ from procession.errors import (
 from procession.graph.task import LOCAL, Node, TaskOutput
 from procession.runtime.program import NodeProgram
 from procession.runtime.workspace import WorkspaceView, not_found
-from procession.session.crew import Crew
+from procession.session.crew import Crew, hand_over, taken
 from procession.session.functions import map_calls
 from procession.session.future import RunFuture
 from procession.session.lines import Lines, Turn
@@ -292,12 +292,12 @@ class Session(ABC):
             with self._crew.keep() as kept:
                 self._leave(turn)
             # Callbacks may take long, and may wait for the very job that was kept.
-            future.before_callbacks(partial(_hand_over, kept, self._crew))
+            future.before_callbacks(partial(hand_over, kept, self._crew))
             self._futures.pop(turn, None)
             future.end(result, failure)
             # The thread goes on; what has been done is nobody's any more.
             result = failure = None
-            return _taken(kept)
+            return taken(kept)
 
         def call_off(future: RunFuture) -> bool:
             if self._lines.withdraw(turn):
@@ -588,17 +588,3 @@ class Session(ABC):
 def _is_usable(session: weakref.ref[Session], node: str) -> bool:
     alive = session()
     return alive is None or alive._usable(node)
-
-
-def _taken(kept: list[Callable[[], object]]) -> Callable[[], object] | None:
-    """What a crew's thread has kept, for one of those that ask."""
-    try:
-        return kept.pop()
-    except IndexError:
-        return None
-
-
-def _hand_over(kept: list[Callable[[], object]], crew: Crew) -> None:
-    job = _taken(kept)
-    if job is not None:
-        crew.do(job)

@@ -101,3 +101,18 @@ class Crew:
                         return
                 # Somebody has counted on this thread a moment ago.
                 job = self._jobs.get()
+
+
+def taken(kept: list[Callable[[], object]]) -> Callable[[], object] | None:
+    """What a crew's thread has kept, for one of those that ask."""
+    try:
+        return kept.pop()
+    except IndexError:
+        return None
+
+
+def hand_over(kept: list[Callable[[], object]], crew: Crew) -> None:
+    """Have another thread do what this one has kept, if nobody has taken it."""
+    job = taken(kept)
+    if job is not None:
+        crew.do(job)
